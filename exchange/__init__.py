@@ -1,0 +1,1 @@
+"""The ledger of a data exchange: members, listings, trades, and the volume they make."""

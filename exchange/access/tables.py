@@ -1,0 +1,121 @@
+"""What is stored of those who act."""
+
+from datetime import date
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlmodel import Field
+
+from exchange.columns import BIG, BYTES, DAY, TEXT, Sort, Stored, Told, named, one_of
+from exchange.identifiers import KeyId, MemberId, PersonId, ProposalId
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    MEMBER = "member"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    REGULATOR = "regulator"
+
+
+STAFF: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
+READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR, Role.REGULATOR})
+"""Roles that see every member's affairs."""
+
+
+class Person(Stored, table=True):
+    """A human being who acts for an organisation. The name is erasable; events hold a commitment to it."""
+
+    __table_args__ = (
+        UniqueConstraint("organisation", "name"),
+        CheckConstraint("(name IS NULL) = (salt IS NULL)", name="erased_together"),
+    )
+    sort: ClassVar = Sort.CURRENT
+    untold: ClassVar = frozenset({"name", "salt"})
+
+    id: PersonId = Field(primary_key=True, **BIG)
+    organisation: str = Field(**TEXT)
+    """`exchange`, `regulator`, or a company's uscc."""
+    name_commitment: str = Field(**TEXT)
+    name: str | None = Field(**TEXT)
+    salt: bytes | None = Field(**BYTES)
+
+
+class KeyState(StrEnum):
+    """Whether a key opens anything."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"
+
+
+class ApiKey(Stored, table=True):
+    """A key, by the hash of its secret."""
+
+    __table_args__ = (
+        UniqueConstraint("secret_sha256"),
+        one_of("role", Role),
+        one_of("state", KeyState),
+        CheckConstraint("(role = 'member') = (uscc IS NOT NULL)", name="members_have_a_company"),
+    )
+    sort: ClassVar = Sort.CURRENT
+    untold: ClassVar = frozenset({"secret_sha256"})
+
+    id: KeyId = Field(primary_key=True, **BIG)
+    secret_sha256: str = Field(**TEXT)
+    role: Role = Field(**named(Role))
+    uscc: str | None = Field(**TEXT)
+    """The company for which it acts; it need not be a member yet: with this key it applies."""
+    person_id: PersonId = Field(foreign_key="person.id", **BIG)
+    state: KeyState = Field(**named(KeyState))
+
+
+OFFICE_ID: Final = 1
+
+
+class Office(Stored, table=True):
+    """How many operators' keys were ever made: one row, absent until the first, who alone needs no key to be made."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.AS_IS
+
+    id: int = Field(primary_key=True, **BIG)
+    operator_keys: int = Field(**BIG)
+
+
+class ProposalKind(StrEnum):
+    """What needs two."""
+
+    REVERSAL = "reversal"
+    TERMINATION = "termination"
+    EXPULSION = "expulsion"
+    READMISSION = "readmission"
+
+
+class ProposalState(StrEnum):
+    """Whether the second one has agreed."""
+
+    OPEN = "open"
+    APPROVED = "approved"
+
+
+class Proposal(Stored, table=True):
+    """What one person proposed, for another to approve while its subject stays as it is."""
+
+    __table_args__ = (one_of("kind", ProposalKind), one_of("state", ProposalState))
+    sort: ClassVar = Sort.CURRENT
+
+    id: ProposalId = Field(primary_key=True, **BIG)
+    kind: ProposalKind = Field(**named(ProposalKind))
+    subject: str = Field(**TEXT)
+    """The id of the trade or member, or the uscc of the company."""
+    reason: str = Field(**TEXT)
+    effective_on: date | None = Field(**DAY)
+    proposed_on: date = Field(**DAY)
+    proposed_by: PersonId = Field(foreign_key="person.id", **BIG)
+    proposing_member_id: MemberId | None = Field(**BIG)
+    state: ProposalState = Field(**named(ProposalState))
+    approved_by: PersonId | None = Field(**BIG)
+    approved_at: int | None = Field(**BIG)

@@ -1,0 +1,127 @@
+"""The database: where it is, and read sessions on it. Writes are the journal's alone.
+
+Queries are plain functions of a session that sees one snapshot. On PostgreSQL they run over asyncpg, on SQLite on a thread, so that no loop
+ever waits for a disk and two drivers do all the work.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlmodel import Session
+
+from exchange.problems import Invalid
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+SQLITE_BUSY_TIMEOUT_S: Final = 30.0
+SQLITE_PRAGMAS: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "recursive_triggers = ON",
+    "trusted_schema = OFF",
+)
+POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
+
+
+class DatabaseUrlWrong(Invalid):
+    """EXCHANGE_DATABASE_URL does not name a database that can be used."""
+
+    remedy = "Use sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+
+
+def connect_sqlite(path: Path) -> sqlite3.Connection:
+    """Open a SQLite file as everything here does; the caller begins and ends its transactions itself."""
+    connection = sqlite3.connect(path, timeout=SQLITE_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    for pragma in SQLITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Database:
+    """One database, by its URL: `sqlite:///FILE` or `postgresql://…`."""
+
+    def __init__(self, url: str) -> None:
+        """Take the URL; connects when first used. Raises DatabaseUrlWrong."""
+        try:
+            self._url = make_url(url)
+        except ArgumentError as error:
+            raise DatabaseUrlWrong("The database's URL cannot be read.") from error
+        if self._url.drivername == "sqlite" and self._url.database:
+            self.path: Path | None = Path(self._url.database)
+        elif self._url.drivername in POSTGRES_NAMES:
+            self.path = None
+        else:
+            raise DatabaseUrlWrong("Only SQLite files and PostgreSQL can be used.")
+
+    @property
+    def dsn(self) -> str:
+        """The URL as PostgreSQL's own clients take it."""
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    def __str__(self) -> str:
+        """Name the database without its password."""
+        return self._url.render_as_string(hide_password=True)
+
+    async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a query on one snapshot."""
+
+        def on_connection(connection: Connection) -> T:
+            with Session(connection) as session:
+                return query(session, *args, **kwargs)
+
+        return await self._on_snapshot(on_connection)
+
+    async def alter(self, change: Callable[[Connection], T]) -> T:
+        """Run a change of the schema in one transaction: migrations only."""
+        if self.path is not None:
+            return await asyncio.to_thread(_within, self._sqlite, change)
+        async with self._postgres.begin() as connection:
+            return await connection.run_sync(change)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if "_sqlite" in self.__dict__:
+            self._sqlite.dispose()
+        if "_postgres" in self.__dict__:
+            await self._postgres.dispose()
+
+    async def _on_snapshot(self, query: Callable[[Connection], T]) -> T:
+        if self.path is not None:
+            return await asyncio.to_thread(_within, self._sqlite, query)
+        async with self._snapshots.connect() as connection:
+            return await connection.run_sync(query)
+
+    @cached_property
+    def _sqlite(self) -> Engine:
+        assert self.path is not None
+        path = self.path
+        engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), pool_size=8, poolclass=None)
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            connection.exec_driver_sql("BEGIN")
+
+        return engine
+
+    @cached_property
+    def _postgres(self) -> AsyncEngine:
+        url: URL = self._url.set(drivername="postgresql+asyncpg")
+        return create_async_engine(url, pool_size=8, connect_args={"server_settings": {"jit": "off"}})
+
+    @cached_property
+    def _snapshots(self) -> AsyncEngine:
+        return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _within(engine: Engine, act: Callable[[Connection], Any]) -> Any:  # noqa: ANN401 - gives what `act` gives
+    with engine.begin() as connection:
+        return act(connection)

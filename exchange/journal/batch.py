@@ -1,0 +1,202 @@
+"""The batch without input and output: a generator that asks for rows, decides job by job, and says what to write.
+
+A store drives it: it begins a transaction, locks the head, answers each list of loads with one list of records per load, executes the
+last list, commits. So the same decisions run on PostgreSQL, on SQLite and on plain dictionaries.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from exchange.clock import instant_text
+from exchange.journal.asks import Ask, Insert, Load
+from exchange.journal.commands import Answer, Job, Result
+from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
+from exchange.journal.schema import Record, schema_of
+from exchange.journal.tables import HEAD_ID, Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
+from exchange.journal.work import Need, Needs, NotLoaded, UnitOfWork
+from exchange.problems import Invalid, Problem, Unavailable
+
+Outcome = Answer | Problem | Exception
+"""What becomes of a job: accepted, refused, or, by a defect, failed."""
+
+Steps = Generator[list[Ask], list[list[Record]], list[Outcome]]
+
+CLOCK_TOLERANCE: Final = timedelta(seconds=60)
+TICK: Final = timedelta(microseconds=1)
+MAX_ROUNDS: Final = 8
+"""How often a job may be decided anew because a neighbour changed what it needs."""
+
+log = logging.getLogger(__name__)
+
+
+class ClockBehind(Unavailable):
+    """The clock of this machine stands behind what is recorded already."""
+
+    remedy = "Set the clock (NTP); writes are taken again as soon as it agrees."
+
+
+class KeyReused(Invalid):
+    """This idempotency key was used for another request."""
+
+    remedy = "Send the first request again to see its answer, or choose a new key."
+
+
+def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Steps:
+    """Decide these jobs in order; return one outcome each."""
+    head_schema = schema_of(Head)
+    [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
+    work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
+    failures = yield from _gather(jobs, work)
+    first = work.head.position + 1
+    outcomes = []
+    for job, failure in zip(jobs, failures, strict=True):
+        outcome = failure or (yield from _decide(job, work))
+        outcomes.append(outcome)
+    if work.head.position >= first:
+        work.change(work.head, recorded_at=work.now)
+        work.insert(
+            Batch,
+            first=first,
+            last=work.head.position,
+            recorded_at=work.now,
+            contracted_gross=work.head.contracted_gross,
+            contracted_reversed=work.head.contracted_reversed,
+        )
+        yield work.asks()
+    return outcomes
+
+
+def instant_after(head: Record, clock: datetime) -> datetime:
+    """Give the instant of a batch: the clock, but always after the head's last; ClockBehind where the two differ by too much."""
+    last: datetime = head[schema_of(Head).columns.index("recorded_at")]
+    if last - clock > CLOCK_TOLERANCE:
+        raise ClockBehind(f"The last batch was recorded at {instant_text(last)}, the clock says {instant_text(clock)}.")
+    return max(clock, last + TICK)
+
+
+def _needs(job: Job, work: UnitOfWork) -> Needs:
+    """Ask for all that a job needs, its commands in step: one round of the job is one round of each."""
+    live = [command.needs(work) for command in job.commands]
+    yield [
+        Need(Idempotency, job.idempotency),
+        *(need for needs in job.caller.needs() for need in needs),
+        *(need for needs in live for need in next(needs, ())),
+    ]
+    while live:
+        rounds = [(needs, next(needs, None)) for needs in live]
+        live = [needs for needs, asked in rounds if asked is not None]
+        yield [need for _, asked in rounds if asked is not None for need in asked]
+
+
+def _gather(
+    jobs: Sequence[Job], work: UnitOfWork
+) -> Generator[list[Ask], list[list[Record]], list[Exception | None]]:
+    """Run everyone's needs in step: one SELECT per table, key and round, whoever asks. A job whose needs raise fails alone."""
+    failures: list[Exception | None] = [None] * len(jobs)
+    live = [(n, _needs(job, work)) for n, job in enumerate(jobs)]
+    while live:
+        wanted: defaultdict[tuple[Any, Any], dict[Any, None]] = defaultdict(dict)
+        still = []
+        for n, needs in live:
+            try:
+                asked = next(needs, None)
+            except Exception as defect:
+                log.exception("A command's needs failed")
+                failures[n] = defect
+                continue
+            if asked is not None:
+                still.append((n, needs))
+                for need in asked:
+                    if not work.has(need):
+                        schema = schema_of(need.model)
+                        wanted[schema, need.by or schema.key][need.value] = None
+        if wanted:
+            loads = [Load(schema, by, list(values)) for (schema, by), values in wanted.items()]
+            answers = yield list(loads)
+            for load, records in zip(loads, answers, strict=True):
+                work.put(*load, records)
+        live = still
+    return failures
+
+
+def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Outcome]:
+    """Decide one job; what a neighbour made necessary is loaded and the job decided anew."""
+    for _ in range(MAX_ROUNDS):
+        try:
+            outcome: Outcome = _answer(job, work)
+        except NotLoaded:
+            work.take_back()
+            (failure,) = yield from _gather([job], work)
+            if failure is not None:
+                return failure
+        except Problem as problem:
+            work.take_back()
+            return problem
+        except Exception as defect:
+            log.exception("A command failed")
+            work.take_back()
+            return defect
+        else:
+            work.keep()
+            return outcome
+    return RuntimeError(f"{job.commands!r:.200} asks for what it never needs")
+
+
+def _answer(job: Job, work: UnitOfWork) -> Answer:
+    """Answer as the first time, or do it now. Raises the problem that refuses it."""
+    work.caller = job.caller
+    for command in job.commands:
+        job.caller.admit(work, command)
+    before = work.find(Idempotency, job.idempotency)
+    if before is not None:
+        if before.request_sha256 != job.request_sha256:
+            raise KeyReused("The key was used before, and what was asked then differs from what is asked now.")
+        return Answer(before.status, before.answer, before.position, replayed=True)
+    results = [_do(command, job, work) for command in job.commands]
+    body = canonical({"data": results} if job.many else results[0]).decode()
+    holder, key = job.idempotency
+    work.insert(
+        Idempotency,
+        holder=holder,
+        key=key,
+        request_sha256=job.request_sha256,
+        status=job.status,
+        answer=body,
+        position=work.position,
+    )
+    return Answer(job.status, body, work.position)
+
+
+def _do(command: Any, job: Job, work: UnitOfWork) -> Result:  # noqa: ANN401 - a Command; Any spares a cast of its slots
+    """Let one command happen: one position, one event."""
+    mark = work.mark()
+    work.change(work.head, position=work.head.position + 1)
+    result: Result = command.decide(work)
+    event, work.event = work.event, None
+    assert event is not None, f"{command} told nothing"
+    rows = work.told_since(mark)
+    commitments = [_counted(work, member_id) for member_id in event.parties]
+    leaf = leaf_of(
+        event,
+        position=work.position,
+        recorded_at=work.now,
+        caller=job.caller,
+        request_id=job.request_id,
+        salt=work.chance(SALT_LENGTH),
+        commitments=commitments,
+        rows=rows,
+    )
+    work.insert(Event, position=work.position, kind=event.kind, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+    return result | {"position": work.position, "recorded_at": instant_text(work.now)}
+
+
+def _counted(work: UnitOfWork, member_id: Any) -> str:  # noqa: ANN401 - a MemberId
+    """Number this event among the member's own, and give the commitment to it."""
+    counter = work.get(PartyCounter, member_id)
+    work.change(counter, events=counter.events + 1)
+    nonce = work.chance(NONCE_LENGTH)
+    work.insert(PartyEvent, member_id=member_id, number=counter.events, position=work.position, nonce=nonce)
+    return party_commitment(nonce, member_id, counter.events)

@@ -1,0 +1,43 @@
+"""Who acts. The journal knows what it records of a caller; who may do what is decided by the features above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from exchange.problems import Forbidden
+
+if TYPE_CHECKING:
+    from exchange.identifiers import KeyId, PersonId
+    from exchange.journal.commands import Command
+    from exchange.journal.work import Needs, UnitOfWork
+
+SYSTEM_ROLE = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who acts: a person behind a key, or the system itself."""
+
+    SYSTEM: ClassVar[Caller]
+
+    holder: str
+    """Whose idempotency keys these are: a company's, a person's; never a key's, so that a rotated key changes nothing."""
+    role: str
+    uscc: str | None = None
+    """The company that acts; null for staff."""
+    person_id: PersonId | None = None
+    key_id: KeyId | None = None
+
+    def needs(self) -> Needs:
+        """Say what must be at hand to admit this caller."""
+        yield from ()
+
+    def admit(self, work: UnitOfWork, command: Command) -> None:
+        """Refuse what this caller may not do, or no longer: under the head's lock, before anything is replayed or decided."""
+        del work
+        if self.role not in command.allowed:
+            raise Forbidden(f"The role {self.role} does not do this.")
+
+
+Caller.SYSTEM = Caller(holder=SYSTEM_ROLE, role=SYSTEM_ROLE)

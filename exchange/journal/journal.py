@@ -1,0 +1,141 @@
+"""The queue before a store: requests wait here, and all that wait are committed together.
+
+While one batch commits, the next gathers; there is no timer. A lone request is a batch of one.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from exchange.journal.batch import Outcome
+from exchange.journal.commands import Answer, Job
+from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
+from exchange.problems import Problem, Unavailable
+
+BATCH_LIMIT: Final = 1_000
+"""The most commands in one transaction; a single job of more still goes alone."""
+TRIES: Final = 4
+PAUSE_S: Final = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class Overloaded(Unavailable):
+    """Too many requests wait already."""
+
+
+class Stopping(Unavailable):
+    """The service is being stopped."""
+
+
+class DatabaseAway(Unavailable):
+    """The database cannot be reached or does not answer."""
+
+
+class Defect(Exception):  # noqa: N818 - reads as what it is
+    """The program failed at this job; nothing of it is stored. The log says how."""
+
+
+class _Waiting(NamedTuple):
+    job: Job
+    answer: asyncio.Future[Answer]
+
+
+class Journal:
+    """The one writer of this process."""
+
+    def __init__(self, store: Store, queue_limit: int = 10_000) -> None:
+        """Take the store, and how many commands may wait."""
+        self._store = store
+        self._limit = queue_limit
+        self._queue: deque[_Waiting] = deque()
+        self._queued = 0
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._writer: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Journal":
+        """Start writing."""
+        self._writer = asyncio.create_task(self._write())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Answer all that wait, then stop."""
+        self._stopping = True
+        self._arrived.set()
+        assert self._writer is not None
+        await self._writer
+        await self._store.close()
+
+    async def do(self, job: Job) -> Answer:
+        """Have a job decided and committed. Raises the problem that refuses it, or Defect.
+
+        Who stops waiting does not undo it: the same request sent again gets the answer.
+        """
+        if self._stopping:
+            raise Stopping
+        if self._queued + len(job.commands) > self._limit and self._queued:
+            raise Overloaded(f"{self._limit} commands wait already.")
+        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._queued += len(job.commands)
+        self._arrived.set()
+        return await waiting.answer
+
+    async def _write(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch = self._next_batch()
+            if not batch:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                continue
+            outcomes = await commit(self._store, [waiting.job for waiting in batch])
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                if waiting.answer.cancelled():
+                    continue
+                if isinstance(outcome, Answer):
+                    waiting.answer.set_result(outcome)
+                else:
+                    waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
+
+    def _next_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._queue and (not batch or size + len(self._queue[0].job.commands) <= BATCH_LIMIT):
+            batch.append(self._queue.popleft())
+            size += len(batch[-1].job.commands)
+        self._queued -= size
+        return batch
+
+
+async def commit(store: Store, jobs: Sequence[Job]) -> list[Outcome]:
+    """Run a batch; where the database refuses it, by halves, so that the job at fault fails alone."""
+    for attempt in range(TRIES):
+        try:
+            return await store.run(jobs)
+        except StoreLost:
+            log.warning("The connection to the database was lost; trying again", exc_info=True)
+            await asyncio.sleep(PAUSE_S * 2**attempt)
+        except StoreBusy:
+            log.warning("The head is held by another process for too long", exc_info=True)
+            break
+        except StoreFailed as error:
+            if len(jobs) == 1:
+                log.exception("The database refused a job")
+                return [error]
+            middle = len(jobs) // 2
+            return [*await commit(store, jobs[:middle]), *await commit(store, jobs[middle:])]
+        except Unavailable as problem:
+            return _all(jobs, problem)
+        except Exception as error:
+            log.exception("A batch failed")
+            return _all(jobs, error)
+    return _all(jobs, DatabaseAway("The database did not answer in time."))
+
+
+def _all(jobs: Iterable[Job], outcome: Problem | Exception) -> list[Outcome]:
+    return [outcome for _ in jobs]

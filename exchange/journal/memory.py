@@ -1,0 +1,96 @@
+"""The store on plain dictionaries: the very same decisions, thousands of histories a second. It is lost with the process."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from exchange.journal.asks import Add, Ask, Change, Insert, Load
+from exchange.journal.batch import Outcome, transact
+from exchange.journal.commands import Job
+from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_leaf, leaf_hash
+from exchange.journal.schema import Columns, Record, Schema, schema_of
+from exchange.journal.stores import StoreFailed
+from exchange.journal.tables import HEAD_ID, Batch, Event, Head
+
+
+class MemoryStore:
+    """Runs batches in memory."""
+
+    def __init__(self, now: Callable[[], datetime], chance: Chance) -> None:
+        """Take the clock and a source of random bytes; start with the genesis event alone."""
+        self._now = now
+        self._chance = chance
+        self.records: defaultdict[Schema, dict[Any, Record]] = defaultdict(dict)
+        self._index: defaultdict[tuple[Schema, Columns], defaultdict[Any, dict[Any, None]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        leaf = genesis_leaf()
+        zero = {"contracted_gross": 0, "contracted_reversed": 0, "recorded_at": GENESIS_AT}
+        self._put(Head, id=HEAD_ID, position=1, **zero)
+        self._put(Batch, first=1, last=1, **zero)
+        self._put(Event, position=1, kind=GENESIS_KIND, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+
+    async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Decide and keep these jobs."""
+        return self.run_now(jobs)
+
+    def run_now(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Do the same without a loop."""
+        steps = transact(jobs, self._now, self._chance)
+        try:
+            asks = next(steps)
+            while True:
+                asks = steps.send([self._do(ask) for ask in asks])
+        except StopIteration as done:
+            outcomes: list[Outcome] = done.value
+            return outcomes
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
+
+    def rows(self, model: Any) -> list[Any]:  # noqa: ANN401 - a table's class
+        """Give all rows of a table in the order of their keys."""
+        schema = schema_of(model)
+        return [schema.row(*record) for _, record in sorted(self.records[schema].items())]
+
+    def _put(self, model: Any, **values: object) -> None:  # noqa: ANN401 - a table's class
+        schema = schema_of(model)
+        self._do(Insert(schema, [schema.row(**values)]))
+
+    def _do(self, ask: Ask) -> list[Record]:
+        match ask:
+            case Load(schema, by, values):
+                table, index = self.records[schema], self._index[schema, by]
+                if by == schema.key:
+                    return [table[value] for value in values if value in table]
+                return [table[key] for value in values for key in index.get(value, ())]
+            case Insert(schema, rows):
+                for row in rows:
+                    self._insert(schema, row)
+            case Change(schema, columns, rows):
+                places = [schema.columns.index(name) for name in columns]
+                for row in rows:
+                    record = list(self.records[schema][schema.identity(row)])
+                    for place, value in zip(places, schema.values(columns)(row), strict=True):
+                        record[place] = value
+                    self.records[schema][schema.identity(row)] = tuple(record)
+            case Add(schema, sums):
+                for key, deltas in sums.items():
+                    identity = key if len(key) > 1 else key[0]
+                    held = self.records[schema].get(identity)
+                    old = held[len(key) :] if held else (0,) * len(deltas)
+                    self.records[schema][identity] = key + tuple(map(int.__add__, old, deltas))
+        return []
+
+    def _insert(self, schema: Schema, row: Any) -> None:  # noqa: ANN401 - a row of any table
+        identity = schema.identity(row)
+        if identity in self.records[schema]:
+            raise StoreFailed(f"{schema.name} has this key already")
+        for columns, value in (*schema.uniques.items(), *schema.lists.items()):
+            if columns != schema.key:
+                keys = self._index[schema, columns][value(row)]
+                if keys and columns in schema.uniques:
+                    raise StoreFailed(f"{schema.name} has this {columns} already")
+                keys[identity] = None
+        self.records[schema][identity] = schema.values(schema.columns)(row)

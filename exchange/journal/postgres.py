@@ -1,0 +1,123 @@
+"""The store on PostgreSQL: one connection of its own, through asyncpg, with one array per column."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+import asyncpg
+
+from exchange.journal import statements
+from exchange.journal.asks import Add, Ask, Change, Insert, Load
+from exchange.journal.batch import Outcome, transact
+from exchange.journal.commands import Job
+from exchange.journal.events import Chance
+from exchange.journal.schema import Columns, Record, Schema, fitted
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+
+SESSION: Final = {
+    "application_name": "exchange journal",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    # A stopped process that holds the head must not stop the exchange.
+    "idle_in_transaction_session_timeout": "5000",
+    "lock_timeout": "5000",
+    "statement_timeout": "30000",
+    "tcp_keepalives_idle": "10",
+    "tcp_user_timeout": "10000",
+}
+
+# Lock first, read in a later statement: a snapshot taken before the lock would not see what its last holder committed.
+# NO KEY: foreign-key checks pass.
+LOCK_HEAD: Final = "SELECT 1 FROM head WHERE id = 1 FOR NO KEY UPDATE"
+
+LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    OSError,
+)
+BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
+
+
+class PostgresStore:
+    """Runs batches on PostgreSQL."""
+
+    def __init__(self, url: str, now: Callable[[], datetime], chance: Chance) -> None:
+        """Take `postgresql://…`, the clock and a source of random bytes. Connects when first used."""
+        self._url = url
+        self._now = now
+        self._chance = chance
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Decide and commit these jobs in one transaction."""
+        try:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(self._url, server_settings=SESSION)
+            async with self._connection.transaction():
+                await self._connection.execute(LOCK_HEAD)
+                steps = transact(jobs, self._now, self._chance)
+                try:
+                    asks = next(steps)
+                    while True:
+                        asks = steps.send([await self._do(self._connection, ask) for ask in asks])
+                except StopIteration as done:
+                    outcomes: list[Outcome] = done.value
+            return outcomes
+        except BUSY as error:
+            raise StoreBusy(str(error)) from error
+        except LOST as error:
+            await self.close()
+            raise StoreLost(str(error)) from error
+        except asyncpg.PostgresError as error:
+            raise StoreFailed(str(error)) from error
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    @staticmethod
+    async def _do(connection: "asyncpg.Connection[Any]", ask: Ask) -> list[Record]:
+        match ask:
+            case Load(schema, by, values):
+                records = values if len(by) > 1 else [(value,) for value in values]
+                found = await connection.fetch(statements.load(schema, by), *_arrays(schema, by, records))
+                readers = _readers(schema)
+                return [fitted(tuple(record), readers) for record in found]
+            case Insert(schema, rows):
+                await _write(connection, statements.insert(schema), schema, schema.columns, map(schema.values(schema.columns), rows))
+            case Change(schema, columns, rows):
+                given = schema.key + columns
+                await _write(connection, statements.change(schema, columns), schema, given, map(schema.values(given), rows))
+            case Add(schema, sums):
+                records = [key + deltas for key, deltas in sums.items()]
+                await _write(connection, statements.add(schema), schema, schema.columns, records)
+        return []
+
+
+async def _write(
+    connection: "asyncpg.Connection[Any]", statement: str, schema: Schema, columns: Columns, records: Iterable[Record]
+) -> None:
+    await connection.fetch(statement, *_arrays(schema, columns, records))
+
+
+def _arrays(schema: Schema, columns: Columns, records: Iterable[Record]) -> list[list[Any]]:
+    """Turn records into one list per column, as the driver takes them."""
+    lists = [list(column) for column in zip(*records, strict=True)]
+    for n, bind in _binders(schema, columns):
+        lists[n] = [bind(value) for value in lists[n]]
+    return lists
+
+
+@cache
+def _binders(schema: Schema, columns: Columns) -> list[tuple[int, Callable[[Any], Any]]]:
+    return schema.binders(columns, statements.POSTGRES)
+
+
+@cache
+def _readers(schema: Schema) -> list[tuple[int, Callable[[Any], Any]]]:
+    return schema.readers(statements.POSTGRES)

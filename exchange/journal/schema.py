@@ -1,0 +1,102 @@
+"""What the journal needs to know of a table, read off its metadata once, and the light rows it works on.
+
+An instance of a SQLModel class costs five times as much as a slots dataclass of the same columns, so the unit of work holds the latter;
+to the reader and to mypy they are the SQLModel classes, whose columns they have.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import make_dataclass
+from functools import cache, cached_property
+from operator import attrgetter
+from typing import Any
+
+from sqlalchemy import Boolean, Dialect, LargeBinary, Table, UniqueConstraint
+
+from exchange.columns import Stored, UtcDateTime, told_value
+
+Record = tuple[Any, ...]
+Columns = tuple[str, ...]
+
+
+class Schema:
+    """One table: its columns and keys, its rows, and how values travel to and from a database."""
+
+    def __init__(self, model: type[Stored]) -> None:
+        """Read the metadata of a model."""
+        self.model = model
+        table = model.__table__  # type: ignore[attr-defined] - SQLModel adds it to classes with table=True
+        assert isinstance(table, Table)
+        self.table = table
+        self.name = self.table.name
+        self.columns: Columns = tuple(column.name for column in self.table.columns)
+        self.key: Columns = tuple(column.name for column in self.table.primary_key)
+        unique = {
+            tuple(column.name for column in constraint.columns)
+            for constraint in self.table.constraints
+            if isinstance(constraint, UniqueConstraint)
+        }
+        self.uniques: dict[Columns, Callable[[Any], Any]] = {
+            columns: attrgetter(*columns) for columns in (self.key, *sorted(unique))
+        }
+        self.lists: dict[Columns, Callable[[Any], Any]] = {columns: attrgetter(*columns) for columns in model.lists}
+        self.identity = self.uniques[self.key]
+        self.fixed = frozenset(name for columns in (*self.uniques, *self.lists) for name in columns)
+        self.row = make_dataclass(model.__name__, self.columns, slots=True, eq=False, namespace={"schema": self})
+        self.told_columns = tuple(name for name in self.columns if name not in model.untold)
+
+    @cached_property
+    def told_writers(self) -> dict[str, Callable[[Any], object]]:
+        """Tell which columns an event does not hold as they are: amounts are decimal strings, flags 0 and 1, and so on."""
+        writers: dict[str, Callable[[Any], object]] = {}
+        for column in self.table.columns:
+            if column.info.get("unit") == "fen":
+                writers[column.name] = str
+            elif isinstance(column.type, (Boolean, LargeBinary, UtcDateTime)):
+                writers[column.name] = told_value
+        return writers
+
+    def tell(self, row: object, columns: Iterable[str]) -> dict[str, object]:
+        """Give these columns of a row as an event holds them; what is null is left out of an insert by the caller."""
+        writers = self.told_writers
+        told: dict[str, object] = {}
+        for name in columns:
+            value = getattr(row, name)
+            told[name] = writers[name](value) if value is not None and name in writers else value
+        return told
+
+    @cache  # noqa: B019 - one schema per table, for the life of the process
+    def values(self, columns: Columns) -> Callable[[Any], Any]:
+        """Give a getter of several columns at once, always as a tuple."""
+        if len(columns) == 1:
+            (name,) = columns
+            return lambda row: (getattr(row, name),)
+        return attrgetter(*columns)
+
+    def binders(self, columns: Columns, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
+        """List the positions of those columns whose values a driver does not take as they are, with what makes them fit."""
+        made = ((n, self.table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for n, name in enumerate(columns))
+        return [(n, bind) for n, bind in made if bind is not None]
+
+    def readers(self, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
+        """List the positions of the columns whose values a driver does not give as they should be, with what makes them right."""
+        made = (
+            (n, column.type.dialect_impl(dialect).result_processor(dialect, None))
+            for n, column in enumerate(self.table.columns)
+        )
+        return [(n, read) for n, read in made if read is not None]
+
+
+@cache
+def schema_of(model: type[Stored]) -> Schema:
+    """Give the one schema of a model."""
+    return Schema(model)
+
+
+def fitted(record: Record, processors: list[tuple[int, Callable[[Any], Any]]]) -> Record:
+    """Pass the named positions of a record through their processors."""
+    if not processors:
+        return record
+    values = list(record)
+    for n, process in processors:
+        values[n] = process(values[n])
+    return tuple(values)

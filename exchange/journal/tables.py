@@ -1,0 +1,95 @@
+"""What the journal itself stores: where it stands, its batches, its events, the first answers it gave."""
+
+from datetime import datetime
+from typing import ClassVar, Final
+
+from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlmodel import Field
+
+from exchange.columns import BIG, BYTES, FEN, INSTANT, TEXT, Sort, Stored, Told
+from exchange.money import Money
+
+HEAD_ID: Final = 1
+
+
+class Head(Stored, table=True):
+    """The one row that every batch locks first: the last position given out, and the cumulative figures there."""
+
+    __table_args__ = (CheckConstraint("id = 1", name="only_one"), CheckConstraint("position > 0", name="position_positive"))
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.DERIVED
+
+    id: int = Field(primary_key=True, **BIG)
+    position: int = Field(**BIG)
+    recorded_at: datetime = Field(**INSTANT)
+    contracted_gross: Money = Field(**FEN)
+    contracted_reversed: Money = Field(**FEN)
+
+
+class Batch(Stored, table=True):
+    """One committed batch: its positions, when it was recorded, and the cumulative figures after it."""
+
+    __table_args__ = (
+        UniqueConstraint("last"),
+        UniqueConstraint("recorded_at"),
+        CheckConstraint("first > 0 AND first <= last", name="positions_in_order"),
+    )
+    sort: ClassVar = Sort.POSTED
+    told: ClassVar = Told.DERIVED
+
+    first: int = Field(primary_key=True, **BIG)
+    last: int = Field(**BIG)
+    recorded_at: datetime = Field(**INSTANT)
+    contracted_gross: Money = Field(**FEN)
+    contracted_reversed: Money = Field(**FEN)
+
+
+class Idempotency(Stored, table=True):
+    """The first answer to an accepted request, for ever, by holder and key."""
+
+    sort: ClassVar = Sort.POSTED
+    told: ClassVar = Told.NEVER
+
+    holder: str = Field(primary_key=True, **TEXT)
+    key: str = Field(primary_key=True, **TEXT)
+    request_sha256: bytes = Field(**BYTES)
+    status: int = Field(**BIG)
+    answer: str = Field(**TEXT)
+    position: int = Field(**BIG)
+
+
+class Event(Stored, table=True):
+    """What was accepted at a position: the audit log's leaf, stored and hashed byte for byte."""
+
+    __table_args__ = (CheckConstraint("position > 0", name="position_positive"),)
+    sort: ClassVar = Sort.POSTED
+    told: ClassVar = Told.DERIVED
+
+    position: int = Field(primary_key=True, **BIG)
+    kind: str = Field(**TEXT)
+    leaf: str = Field(**TEXT)
+    leaf_sha256: bytes = Field(**BYTES)
+    """SHA-256 of a zero byte and the leaf (RFC 6962)."""
+
+
+class PartyCounter(Stored, table=True):
+    """How many events a member has been a party to."""
+
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.DERIVED
+
+    member_id: int = Field(primary_key=True, **BIG)
+    events: int = Field(**BIG)
+
+
+class PartyEvent(Stored, table=True):
+    """The n-th event of a member, and the nonce that opens the commitment in its leaf."""
+
+    __table_args__ = (UniqueConstraint("position", "member_id"),)
+    sort: ClassVar = Sort.POSTED
+    told: ClassVar = Told.NEVER
+
+    member_id: int = Field(primary_key=True, **BIG)
+    number: int = Field(primary_key=True, **BIG)
+    position: int = Field(**BIG)
+    nonce: bytes = Field(**BYTES)

@@ -1,0 +1,254 @@
+"""The unit of work: the rows of one batch in memory. Found, inserted, changed, added to; what a refused job did is taken back."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+
+from exchange.clock import business_day
+from exchange.columns import Stored, Told
+from exchange.identifiers import MemberId
+from exchange.journal.asks import Add, Ask, Change, Insert
+from exchange.journal.callers import Caller
+from exchange.journal.events import NewEvent
+from exchange.journal.schema import Columns, Record, Schema, schema_of
+from exchange.journal.tables import Head
+from exchange.problems import NotFound
+
+M = TypeVar("M", bound=Stored)
+P = ParamSpec("P")
+
+
+class Need(NamedTuple):
+    """A key that a command asks for: of a table, by a unique or list key, its value (a tuple where the key has several columns)."""
+
+    model: type[Stored]
+    value: Any
+    by: Columns | None = None
+
+
+Needs = Iterator[list[Need]]
+"""What a command must have at hand, in rounds: each round may look at what the ones before it brought."""
+
+
+class NotLoaded(Exception):  # noqa: N818 - a signal to load one round more
+    """A decision asked for a key that was not loaded: a neighbour in the batch made it relevant, or `needs` is incomplete."""
+
+
+class UnitOfWork:
+    """The rows of one batch in memory, for the job that is being decided by `caller`."""
+
+    def __init__(self, head: Head, now: datetime, chance: Callable[[int], bytes]) -> None:
+        """Start at a head, at an instant, with a source of random bytes."""
+        self.head = head
+        self.now = now
+        self.today = business_day(now)
+        self.chance = chance
+        self.caller: Caller = Caller.SYSTEM
+        self.event: NewEvent | None = None
+        self._found: defaultdict[tuple[Schema, Columns], dict[Any, Any]] = defaultdict(dict)
+        self._inserted: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
+        self._changed: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
+        self._touched: defaultdict[Schema, set[str]] = defaultdict(set)
+        self._sums: defaultdict[Schema, dict[tuple[Any, ...], tuple[int, ...]]] = defaultdict(dict)
+        self._undo: list[tuple[Any, ...]] = []
+
+    @property
+    def position(self) -> int:
+        """The position of the command that is being decided."""
+        return self.head.position
+
+    # What commands ask
+
+    def find(self, model: type[M], value: object, by: Columns | None = None) -> M | None:
+        """Give the row with this key, or None where there is none."""
+        schema = schema_of(model)
+        try:
+            return cast("M | None", self._found[schema, by or schema.key][value])
+        except KeyError:
+            raise NotLoaded(model.__name__, by) from None
+
+    def get(self, model: type[M], value: object, by: Columns | None = None) -> M:
+        """Give the row with this key; NotFound where there is none."""
+        row = self.find(model, value, by)
+        if row is None:
+            raise NotFound("There is no such thing here, or it is not yours to see.")
+        return row
+
+    def all(self, model: type[M], value: object, by: Columns) -> list[M]:
+        """Give all rows with this list key, in the order of their primary keys."""
+        try:
+            rows = self._found[schema_of(model), by][value]
+        except KeyError:
+            raise NotLoaded(model.__name__, by) from None
+        return cast("list[M]", list(rows))
+
+    def insert(self, model: Callable[P, M], *args: P.args, **values: P.kwargs) -> M:
+        """Add a row; every column is given by name, and checked by mypy as if the model were called."""
+        assert not args
+        schema = schema_of(cast("type[Stored]", model))
+        row = schema.row(**values)
+        for columns, value in schema.uniques.items():
+            known = self._found[schema, columns]
+            assert known.get(value(row)) is None, f"{schema.name} has this {columns} already"
+            known[value(row)] = row
+        for columns, value in schema.lists.items():
+            listed = self._found[schema, columns].get(value(row))
+            if listed is not None:
+                listed.append(row)
+        self._inserted[schema][id(row)] = row
+        self._undo.append((self._uninsert, schema, row))
+        return cast("M", row)
+
+    def change(self, row: Stored, **values: object) -> None:
+        """Give a row new values; columns of its keys never change."""
+        schema = cast("Schema", type(row).schema)  # type: ignore[attr-defined] - rows of the journal carry their schema
+        assert not schema.fixed & values.keys(), "keys do not change"
+        held = id(row) in self._inserted[schema] or id(row) in self._changed[schema]
+        self._undo.append((self._unchange, schema, row, {name: getattr(row, name) for name in values}, held))
+        for name, value in values.items():
+            setattr(row, name, value)
+        if id(row) not in self._inserted[schema]:
+            self._changed[schema][id(row)] = row
+            self._touched[schema].update(values)
+
+    def add(self, model: type[Stored], key: tuple[Any, ...], *deltas: int) -> None:
+        """Add to a row that need not be loaded, nor exist: one upsert with summed deltas per batch."""
+        sums = self._sums[schema_of(model)]
+        held = sums.get(key)
+        sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
+        self._undo.append((self._unadd, sums, key, held))
+
+    def tell(self, kind: str, *parties: MemberId, acting: MemberId | None = None, **facts: object) -> None:
+        """Say what happened: exactly once per command. The rows it inserted and changed are told by themselves.
+
+        `parties` are the members whose events this is one of; `acting` is the member that did it, null where staff did.
+        """
+        assert self.event is None, "a command tells one event"
+        self.event = NewEvent(kind, tuple(dict.fromkeys(parties)), acting, facts)
+
+    # What the batch asks
+
+    def has(self, need: Need) -> bool:
+        """Tell whether this key has been asked of the store already."""
+        schema = schema_of(need.model)
+        return need.value in self._found[schema, need.by or schema.key]
+
+    def put(self, schema: Schema, by: Columns, values: list[Any], records: list[Record]) -> None:
+        """Take what the store found for these values of a key. What the batch itself has made or changed stays as it is."""
+        found, known = self._found[schema, by], self._found[schema, schema.key]
+        many = by in schema.lists
+        value = schema.lists[by] if many else schema.uniques[by]
+        for asked in values:
+            found[asked] = [] if many else found.get(asked)
+        for record in records:
+            row = schema.row(*record)
+            identity = schema.identity(row)
+            row = known[identity] = known.get(identity) or row
+            if many:
+                found[value(row)].append(row)
+            else:
+                found[value(row)] = row
+        if many:
+            for row in self._inserted[schema].values():
+                if value(row) in values:
+                    found[value(row)].append(row)
+            for asked in values:
+                found[asked].sort(key=schema.identity)
+
+    def mark(self) -> int:
+        """Give the present place in the record of what was done."""
+        return len(self._undo)
+
+    def told_since(self, mark: int) -> list[tuple[str, dict[str, object]]]:
+        """Tell the rows inserted and changed since then, as events hold them: (table, values); null columns of new rows are left out."""
+        new: dict[int, tuple[Schema, Any]] = {}
+        changed: dict[int, tuple[Schema, Any, set[str]]] = {}
+        for step, *arguments in self._undo[mark:]:
+            if step == self._uninsert:
+                schema, row = arguments
+                if schema.model.told is Told.AS_IS:
+                    new[id(row)] = schema, row
+            elif step == self._unchange:
+                schema, row, values, _ = arguments
+                if schema.model.told is Told.AS_IS and id(row) not in new:
+                    changed.setdefault(id(row), (schema, row, set()))[2].update(values)
+        told = [
+            (schema.name, {name: value for name, value in schema.tell(row, schema.told_columns).items() if value is not None})
+            for schema, row in new.values()
+        ]
+        for schema, row, names in changed.values():
+            columns = (*schema.key, *(name for name in schema.told_columns if name in names))
+            if len(columns) > len(schema.key):
+                told.append((schema.name, schema.tell(row, columns)))
+        return told
+
+    def keep(self) -> None:
+        """Let what was done since the last time stand."""
+        self._undo.clear()
+
+    def take_back(self) -> None:
+        """Undo what was done since the last `keep`."""
+        self.event = None
+        while self._undo:
+            step, *arguments = self._undo.pop()
+            step(*arguments)
+
+    def asks(self) -> list[Ask]:
+        """Say what must be written, in an order in which every reference finds its target."""
+        asks: list[Ask] = []
+        asks.extend(
+            Insert(schema, list(rows.values()))
+            for schema, rows in sorted(self._inserted.items(), key=_in_table_order)
+            if rows
+        )
+        asks.extend(
+            Change(
+                schema,
+                tuple(sorted(self._touched[schema])),
+                sorted(rows.values(), key=schema.identity),
+            )
+            for schema, rows in sorted(self._changed.items(), key=_in_table_order)
+            if rows
+        )
+        asks.extend(
+            Add(schema, dict(sorted(sums.items())))
+            for schema, sums in sorted(self._sums.items(), key=_in_table_order)
+            if sums
+        )
+        return asks
+
+    def _uninsert(self, schema: Schema, row: Any) -> None:  # noqa: ANN401 - a row of any table
+        del self._inserted[schema][id(row)]
+        for columns, value in schema.uniques.items():
+            self._found[schema, columns][value(row)] = None
+        for columns, value in schema.lists.items():
+            listed = self._found[schema, columns].get(value(row))
+            if listed is not None:
+                listed.remove(row)
+
+    def _unchange(self, schema: Schema, row: Any, values: dict[str, object], held: bool) -> None:  # noqa: ANN401, FBT001 - undo step
+        for name, value in values.items():
+            setattr(row, name, value)
+        if not held:
+            del self._changed[schema][id(row)]
+
+    def _unadd(self, sums: dict[Any, Any], key: Any, held: Any) -> None:  # noqa: ANN401, PLR6301 - undo step
+        if held is None:
+            del sums[key]
+        else:
+            sums[key] = held
+
+
+def _in_table_order(item: tuple[Schema, Any]) -> int:
+    """Order tables so that those others refer to come first."""
+    return _table_order()[item[0].name]
+
+
+def _table_order() -> dict[str, int]:
+    if not _ORDER:
+        _ORDER.update({table.name: n for n, table in enumerate(Stored.metadata.sorted_tables)})
+    return _ORDER
+
+
+_ORDER: dict[str, int] = {}

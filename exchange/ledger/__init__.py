@@ -1,0 +1,1 @@
+"""Accounts, entries, transfers: the one posting primitive."""

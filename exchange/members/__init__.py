@@ -1,0 +1,1 @@
+"""Member companies: applications, admissions, suspensions, and how they stood on any day."""

@@ -1,0 +1,146 @@
+"""What must hold of members: pure."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import Final
+
+from stdnum import numdb
+
+from exchange.identifiers import is_sha256, is_uscc
+from exchange.members.states import NEXT, MemberState, MemberStep
+from exchange.members.tables import MemberFact, MemberHistory, MemberRole
+from exchange.problems import Conflict, Fault, Invalid
+from exchange.texts import NAME_LIMIT, text_faults
+
+ADDRESS_LIMIT: Final = 200
+EVIDENCE_LIMIT: Final = 20
+_REGION: Final = re.compile(r"[1-9][0-9]{5}", re.ASCII)
+_INDUSTRY: Final = re.compile(r"[A-T](?:[0-9]{2,4})?", re.ASCII)
+
+
+class MemberFieldsWrong(Invalid):
+    """Some field of the company is not as it must be."""
+
+    remedy = "Correct the fields named in `errors`."
+
+
+class MemberStepWrong(Conflict):
+    """The membership is not in a state that allows this."""
+
+    remedy = "Look at its present state."
+
+
+@dataclass(frozen=True, slots=True)
+class CompanyFields:
+    """What a company says of itself when it applies."""
+
+    legal_name: str
+    short_name: str
+    legal_representative: str
+    address: str
+    region_code: str
+    industry_code: str
+    roles: tuple[str, ...]
+    contact: str
+    group_parent_uscc: str | None = None
+    evidence: tuple[str, ...] = ()
+
+
+def next_state(state: MemberState, step: MemberStep) -> MemberState:
+    """Give the state after a step. Raises MemberStepWrong."""
+    after = NEXT.get((state, step))
+    if after is None:
+        raise MemberStepWrong(f"A membership that is {state} does not allow the step {step}.")
+    return after
+
+
+@cache
+def is_region(code: str) -> bool:
+    """Tell whether this is a six-digit division code whose province GB/T 2260 knows."""
+    return _REGION.fullmatch(code) is not None and bool(numdb.get("cn/loc").info(code)[0][1])
+
+
+def evidence_faults(evidence: Sequence[str]) -> list[Fault]:
+    """Check the hashes of documents."""
+    if len(evidence) > EVIDENCE_LIMIT:
+        return [Fault("/evidence", f"must have at most {EVIDENCE_LIMIT} hashes")]
+    return [
+        Fault(f"/evidence/{n}", "must be a SHA-256 in 64 lower-case hexadecimal digits")
+        for n, digest in enumerate(evidence)
+        if not is_sha256(digest)
+    ]
+
+
+def name_faults(legal_name: str | None, short_name: str | None) -> list[Fault]:
+    """Check a company's names, where given."""
+    return text_faults([("legal_name", legal_name, NAME_LIMIT), ("short_name", short_name, NAME_LIMIT)])
+
+
+def check_company(uscc: str, fields: CompanyFields) -> None:
+    """Check an application. Raises MemberFieldsWrong."""
+    wrong = Fault("/uscc", "must be 18 characters with a true check character (GB 32100-2015)")
+    refuse([*([] if is_uscc(uscc) else [wrong]), *field_faults(fields)])
+
+
+def check_fields(fields: CompanyFields) -> None:
+    """Check all that an application says but the company's code. Raises MemberFieldsWrong."""
+    refuse(field_faults(fields))
+
+
+def field_faults(fields: CompanyFields) -> list[Fault]:
+    """List what is wrong with what a company says of itself."""
+    faults = name_faults(fields.legal_name, fields.short_name)
+    faults += text_faults(
+        [
+            ("legal_representative", fields.legal_representative, NAME_LIMIT),
+            ("address", fields.address, ADDRESS_LIMIT),
+            ("contact", fields.contact, NAME_LIMIT),
+        ]
+    )
+    faults += place_faults(fields.region_code, fields.group_parent_uscc)
+    if not _INDUSTRY.fullmatch(fields.industry_code):
+        faults.append(Fault("/industry_code", "must be a code of GB/T 4754, as I6510"))
+    if not fields.roles or len(set(fields.roles)) < len(fields.roles) or not set(fields.roles) <= set(MemberRole):
+        faults.append(Fault("/roles", "must name provider, consumer or service_org, at least one, each once"))
+    return faults + evidence_faults(fields.evidence)
+
+
+def place_faults(region_code: str | None, group_parent_uscc: str | None) -> list[Fault]:
+    """Check a region and a group's parent, where given."""
+    faults = []
+    if region_code is not None and not is_region(region_code):
+        faults.append(Fault("/region_code", "must be a six-digit code of GB/T 2260, as 430102"))
+    if group_parent_uscc is not None and not is_uscc(group_parent_uscc):
+        faults.append(Fault("/group_parent_uscc", "must be 18 characters with a true check character (GB 32100-2015)"))
+    return faults
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raise MemberFieldsWrong where there are faults."""
+    if faults:
+        raise MemberFieldsWrong(f"{len(faults)} of the fields break a rule.", *faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a member stood on a day."""
+
+    state: MemberState | None
+    """Null before it applied."""
+    region_code: str
+    group: str
+    """The ultimate parent's code, its own where it is its own: members of one group are related."""
+
+
+def standing_on(day: date, uscc: str, history: Iterable[MemberHistory]) -> Standing:
+    """Read off a member's history how it stood on a day."""
+    facts = {line.fact: line.value for line in history if line.effective_on <= day}
+    state = facts.get(MemberFact.STATE)
+    return Standing(
+        state=MemberState(state) if state is not None else None,
+        region_code=facts.get(MemberFact.REGION, ""),
+        group=facts.get(MemberFact.GROUP) or uscc,
+    )

@@ -1,0 +1,122 @@
+"""What is stored of member companies."""
+
+from datetime import date
+from enum import StrEnum
+from typing import ClassVar
+
+from sqlalchemy import CheckConstraint, Index
+from sqlmodel import Field
+
+from exchange.columns import BIG, BYTES, DAY, FLAG, TEXT, TEXTS, Sort, Stored, Told, named, one_of
+from exchange.identifiers import MemberId, ProposalId
+from exchange.members.states import MemberState
+
+
+class MemberRole(StrEnum):
+    """What a member does on the exchange."""
+
+    PROVIDER = "provider"
+    CONSUMER = "consumer"
+    SERVICE_ORG = "service_org"
+
+
+class Company(Stored, table=True):
+    """A company that has ever applied, by its code, which outlives names and memberships."""
+
+    __table_args__ = (CheckConstraint("length(uscc) = 18", name="uscc_length"),)
+    sort: ClassVar = Sort.CURRENT
+
+    uscc: str = Field(primary_key=True, **TEXT)
+    member_id: MemberId = Field(**BIG)
+    """Its latest membership."""
+    live: bool = Field(**FLAG)
+    """Whether that membership is: one live membership per company."""
+    barred: bool = Field(**FLAG)
+    """Expelled, and not readmitted."""
+    readmission_id: ProposalId | None = Field(**BIG)
+    changed_at: int = Field(**BIG)
+
+
+class Member(Stored, table=True):
+    """A membership."""
+
+    __table_args__ = (
+        one_of("state", MemberState),
+        CheckConstraint("open_trades >= 0", name="open_trades_not_negative"),
+        Index(None, "uscc"),
+        Index(None, "state", "id"),
+    )
+    sort: ClassVar = Sort.CURRENT
+
+    id: MemberId = Field(primary_key=True, **BIG)
+    uscc: str = Field(foreign_key="company.uscc", **TEXT)
+    state: MemberState = Field(**named(MemberState))
+    legal_name: str = Field(**TEXT)
+    short_name: str = Field(**TEXT)
+    address: str = Field(**TEXT)
+    region_code: str = Field(**TEXT)
+    """GB/T 2260, six digits."""
+    industry_code: str = Field(**TEXT)
+    """GB/T 4754."""
+    roles: tuple[str, ...] = Field(**TEXTS)
+    group_parent_uscc: str | None = Field(**TEXT)
+    """The ultimate parent's code; null where the company is its own."""
+    evidence: tuple[str, ...] = Field(**TEXTS)
+    """SHA-256 of each document."""
+    applied_on: date = Field(**DAY)
+    changed_on: date = Field(**DAY)
+    """The latest business date of any change in its history: from it on, the row says how the member stands."""
+    open_trades: int = Field(**BIG)
+    """Trades proposed, confirmed or filed, on either side."""
+    expulsion_id: ProposalId | None = Field(**BIG)
+    changed_at: int = Field(**BIG)
+
+
+class MemberFact(StrEnum):
+    """What of a member has a history."""
+
+    STATE = "state"
+    REGION = "region"
+    GROUP = "group"
+    NAME = "name"
+
+
+class MemberHistory(Stored, table=True):
+    """One change, by business date and position. Both only grow, for each member."""
+
+    __table_args__ = (one_of("fact", MemberFact), Index(None, "member_id", "position", "number"), Index(None, "fact", "effective_on"))
+    sort: ClassVar = Sort.POSTED
+    lists: ClassVar = (("member_id",),)
+
+    position: int = Field(primary_key=True, **BIG)
+    number: int = Field(primary_key=True, **BIG)
+    member_id: MemberId = Field(foreign_key="member.id", **BIG)
+    fact: MemberFact = Field(**named(MemberFact))
+    value: str = Field(**TEXT)
+    effective_on: date = Field(**DAY)
+
+
+class PersonalFact(StrEnum):
+    """What of a member is personal."""
+
+    LEGAL_REPRESENTATIVE = "legal_representative"
+    CONTACT = "contact"
+
+
+class PersonalDatum(Stored, table=True):
+    """A personal value with its salt, both erasable; events hold the commitment to it."""
+
+    __table_args__ = (
+        one_of("fact", PersonalFact),
+        CheckConstraint("(value IS NULL) = (salt IS NULL)", name="erased_together"),
+    )
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.AS_IS
+    untold: ClassVar = frozenset({"value", "salt"})
+
+    member_id: MemberId = Field(primary_key=True, foreign_key="member.id", **BIG)
+    fact: PersonalFact = Field(primary_key=True, **named(PersonalFact))
+    position: int = Field(primary_key=True, **BIG)
+    commitment: str = Field(**TEXT)
+    value: str | None = Field(**TEXT)
+    salt: bytes | None = Field(**BYTES)

@@ -1,0 +1,35 @@
+"""What a text must be to get in: so that no screen, file or spreadsheet it later reaches has to defend itself."""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+from exchange.problems import Fault
+
+FORMULA_STARTS: Final = frozenset("=+-@\t\r＝＋－＠")
+UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+NAME_LIMIT: Final = 120
+REFERENCE_LIMIT: Final = 64
+PARAGRAPH_LIMIT: Final = 600
+
+
+def text_fault(text: str, limit: int) -> str | None:
+    """Give the rule that a text breaks, in words; None where it breaks none. `limit` counts characters."""
+    if not text or text != text.strip():
+        return "must have at least one character, and no space at either end"
+    if len(text) > limit:
+        return f"must have at most {limit} characters"
+    if text[0] in FORMULA_STARTS:
+        return "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
+    if any(unicodedata.category(character) in UNSEEN_CATEGORIES for character in text):
+        return "must have no control, invisible or unassigned characters"
+    if not unicodedata.is_normalized("NFC", text):
+        return "must be in Unicode's normal form NFC"
+    return None
+
+
+def text_faults(texts: Iterable[tuple[str, str | None, int]]) -> list[Fault]:
+    """Check several (field, text, limit); a missing text breaks no rule."""
+    checked = ((name, text_fault(text, limit)) for name, text, limit in texts if text is not None)
+    return [Fault(f"/{name}", rule) for name, rule in checked if rule is not None]

@@ -1,0 +1,1 @@
+"""Trades: proposals, confirmations, contracts, filings, terminations, reversals."""

@@ -1,0 +1,207 @@
+"""What must hold of trades: pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from exchange.identifiers import is_sha256
+from exchange.members.rules import evidence_faults
+from exchange.money import TRADE_LIMIT, Money, Price, split_gross
+from exchange.problems import Conflict, Fault, Forbidden, Invalid
+from exchange.texts import PARAGRAPH_LIMIT, REFERENCE_LIMIT, text_faults
+from exchange.trades.states import NEXT, WHO, TradeState, TradeStep, Who
+from exchange.trades.tables import Side
+
+QUANTITY_LIMIT: Final = 10**9
+WINDOW_LIMIT_DAYS: Final = 3650
+
+
+class TradeFieldsWrong(Invalid):
+    """Some field of the trade is not as it must be."""
+
+    remedy = "Correct the fields named in `errors`."
+
+
+class AmountWrong(Invalid):
+    """The amount is not what the rules give."""
+
+    remedy = "For a listed trade gross = price × quantity; always net + vat = gross."
+
+
+class TradeStepWrong(Conflict):
+    """The trade is not in a state that allows this."""
+
+    remedy = "Look at its present state."
+
+
+class NotYourStep(Forbidden):
+    """This step is another's."""
+
+    remedy = "The other party, or the exchange, must do it."
+
+
+class SameParty(Invalid):
+    """Buyer and seller are the same company."""
+
+    remedy = "Name another buyer or listing."
+
+
+class ContractRecorded(Conflict):
+    """The same contract between the same parties counts already."""
+
+    remedy = "Look at the trade that there is; a second contract needs its own number or text."
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what the parties agree. Amounts in fen; the contract is known by its number and the SHA-256 of its text."""
+
+    purpose: str
+    quantity: int
+    price: Price
+    contract_number: str
+    contract_sha256: str
+    delivery_terms: str | None = None
+    acceptance_window_days: int = 0
+
+
+def next_state(state: TradeState, step: TradeStep) -> TradeState:
+    """Give the state after a step. Raises TradeStepWrong."""
+    after = NEXT.get((state, step))
+    if after is None:
+        raise TradeStepWrong(f"A trade that is {state} does not allow the step {step}.")
+    return after
+
+
+def check_who(step: TradeStep, side: Side, proposer: Side) -> None:
+    """Check that a step is this side's, where `proposer` put forward what it answers. Raises NotYourStep."""
+    who = WHO[step]
+    if who is Who.OTHER and side is proposer:
+        raise NotYourStep("Who proposed it cannot agree to it.")
+    if (who in {Who.EITHER, Who.OTHER}) == (side is Side.EXCHANGE):
+        raise NotYourStep("This is the parties' step." if side is Side.EXCHANGE else "This is the exchange's step.")
+
+
+def check_terms(terms: Terms) -> None:
+    """Check terms. Raises TradeFieldsWrong, AmountWrong."""
+    check_fields(
+        terms.quantity,
+        terms.acceptance_window_days,
+        purpose=terms.purpose,
+        contract_number=terms.contract_number,
+        delivery_terms=terms.delivery_terms,
+        contract_sha256=terms.contract_sha256,
+    )
+    check_price(terms.price)
+
+
+def check_fields(  # noqa: PLR0913 - one check of all
+    quantity: int,
+    acceptance_window_days: int,
+    *,
+    purpose: str,
+    contract_number: str | None,
+    delivery_terms: str | None,
+    contract_sha256: str | None = None,
+) -> None:
+    """Check what is not an amount. Raises TradeFieldsWrong."""
+    faults = text_faults(
+        [
+            ("purpose", purpose, PARAGRAPH_LIMIT),
+            ("contract_number", contract_number, REFERENCE_LIMIT),
+            ("delivery_terms", delivery_terms, PARAGRAPH_LIMIT),
+        ]
+    )
+    if not 0 < quantity <= QUANTITY_LIMIT:
+        faults.append(Fault("/quantity", f"must lie between 1 and {QUANTITY_LIMIT}"))
+    if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
+        faults.append(Fault("/acceptance_window_days", f"must lie between 0 and {WINDOW_LIMIT_DAYS}"))
+    if contract_sha256 is not None and not is_sha256(contract_sha256):
+        faults.append(Fault("/contract_sha256", "must be a SHA-256 in 64 lower-case hexadecimal digits"))
+    refuse(faults)
+
+
+def check_reference(external_ref: str | None) -> None:
+    """Check a party's own reference. Raises TradeFieldsWrong."""
+    refuse(text_faults([("external_ref", external_ref, REFERENCE_LIMIT)]))
+
+
+def check_evidence(evidence: Sequence[str]) -> None:
+    """Check the documents of a filing: at least one. Raises TradeFieldsWrong."""
+    refuse(evidence_faults(evidence) if evidence else [Fault("/evidence", "must name at least one document by its SHA-256")])
+
+
+def refuse(faults: Sequence[Fault]) -> None:
+    """Raise TradeFieldsWrong where there are faults."""
+    if faults:
+        raise TradeFieldsWrong(f"{len(faults)} of the fields break a rule.", *faults)
+
+
+def check_price(price: Price) -> None:
+    """Check an amount: net > 0, vat ≥ 0, net + vat = gross ≤ 10^14 fen. Raises AmountWrong."""
+    faults = []
+    if price.net <= 0:
+        faults.append(Fault("/net", "must be positive"))
+    if price.vat < 0:
+        faults.append(Fault("/vat", "must not be negative"))
+    if price.net + price.vat != price.gross:
+        faults.append(Fault("/gross", "must be the sum of net and vat"))
+    if price.gross > TRADE_LIMIT:
+        faults.append(Fault("/gross", f"must be at most {TRADE_LIMIT} fen"))
+    if faults:
+        raise AmountWrong("The amounts break a rule.", *faults)
+
+
+def listed_price(unit_price: Money | None, quantity: int, vat_rate_bp: int) -> Price:
+    """Give the amount of a taken listing: gross = price × quantity, split by its VAT rate. Raises AmountWrong.
+
+    `unit_price` is null where the listing has no fixed price.
+    """
+    if unit_price is None:
+        raise AmountWrong("The listing has no fixed price; it can only be negotiated.", Fault("/listing_id", "must have a fixed price"))
+    price = split_gross(Money(unit_price * quantity), vat_rate_bp)
+    check_price(price)
+    return price
+
+
+def check_stated(stated: Price, due: Price) -> None:
+    """Check that the amount stated for a listed trade is the one due. Raises AmountWrong."""
+    faults = [
+        Fault(f"/{name}", "must be what price, quantity and VAT rate of the listing give")
+        for name in ("net", "vat", "gross")
+        if getattr(stated, name) != getattr(due, name)
+    ]
+    if faults:
+        raise AmountWrong("A listed trade costs what its listing says.", *faults)
+
+
+@dataclass(frozen=True, slots=True)
+class OldDates:
+    """The days of an old trade."""
+
+    proposed_on: date
+    effective_on: date | None
+    ended_on: date | None
+    received_on: date | None
+
+
+def check_old_dates(state: TradeState, days: OldDates) -> None:
+    """Check that an old trade has the days that its state needs, in order. Raises TradeFieldsWrong."""
+    counts = state in {TradeState.CONTRACTED, TradeState.TERMINATED}
+    ends = state in {TradeState.CANCELLED, TradeState.TERMINATED}
+    faults = []
+    if counts != (days.effective_on is not None):
+        faults.append(Fault("/effective_on", "must be given for what was contracted, and only then"))
+    if ends != (days.ended_on is not None):
+        faults.append(Fault("/ended_on", "must be given for what was cancelled or terminated, and only then"))
+    named = [("proposed_on", days.proposed_on), ("effective_on", days.effective_on), ("ended_on", days.ended_on)]
+    given = [(name, day) for name, day in named if day is not None]
+    faults += [
+        Fault(f"/{name}", f"must not lie before {before}")
+        for (before, earlier), (name, day) in zip(given, given[1:], strict=False)
+        if day < earlier
+    ]
+    if days.received_on is not None and days.received_on < (days.effective_on or days.proposed_on):
+        faults.append(Fault("/received_on", "must not lie before the trade"))
+    refuse(faults)

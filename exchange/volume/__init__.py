@@ -1,0 +1,1 @@
+"""What counts: volume entries, rollups, cumulative figures, closed months."""
