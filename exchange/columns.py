@@ -1,19 +1,19 @@
 """The few sorts of column that tables are made of, and what a table declares of itself.
 
-Write columns as `gross: Money = Field(**FEN)`: the annotation is for the reader and for mypy, the options say how it is stored.
+Write columns as `gross: Money = column(FEN)`: the annotation is for the reader and for mypy, the options say how it is stored.
 """
 
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from enum import Enum, StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, dataclass_transform
 
 import orjson
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, DateTime, Dialect, LargeBinary, MetaData, Text
 from sqlalchemy.orm import declared_attr
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
 from exchange.clock import instant_text
 
@@ -26,6 +26,10 @@ SQLModel.metadata.naming_convention = MetaData(
         "pk": "pk_%(table_name)s",
     }
 ).naming_convention
+
+
+Options = dict[str, Any]
+"""How a column is stored: what SQLModel's Field takes."""
 
 
 class Sort(Enum):
@@ -48,6 +52,15 @@ class Told(Enum):
     """The journal's own, or erasable."""
 
 
+def column(kind: Options, *, primary_key: bool = False, foreign_key: str | None = None) -> Any:
+    """Declare a column; it may be null where its annotation allows None."""
+    keys: Options = {"primary_key": True} if primary_key else {}
+    if foreign_key is not None:
+        keys["foreign_key"] = foreign_key
+    return Field(**keys, **kind)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(column,))
 class Stored(SQLModel):
     """A table of the journal's. Subclasses with `table=True` say of which sort they are, and how they are told."""
 
@@ -77,7 +90,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Give back UTC."""
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
@@ -98,15 +111,15 @@ class Named(TypeDecorator[StrEnum]):
         self.kind = kind
         self._members = {member.value: member for member in kind}
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:  # noqa: ANN401 - SQLAlchemy's signature
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
         """Use the same text as everywhere."""
         return dialect.type_descriptor(TEXT_TYPE)
 
-    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
         """Store the value."""
         return None if value is None else str(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
         """Give back the member; an unknown value is a defect and raises."""
         return None if value is None else self._members[value]
 
@@ -117,16 +130,14 @@ class Texts(TypeDecorator[tuple[str, ...]]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:
         """Store JSON."""
         return None if value is None else orjson.dumps(value).decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:
         """Give back a tuple."""
         return None if value is None else tuple(orjson.loads(value))
 
-
-Options = dict[str, Any]
 
 BIG: Final[Options] = {"sa_type": BigInteger, "sa_column_kwargs": {"autoincrement": False}}
 FEN: Final[Options] = {"sa_type": BigInteger, "sa_column_kwargs": {"info": {"unit": "fen"}}}

@@ -122,6 +122,6 @@ class Database:
         return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _within(engine: Engine, act: Callable[[Connection], Any]) -> Any:  # noqa: ANN401 - gives what `act` gives
+def _within(engine: Engine, act: Callable[[Connection], Any]) -> Any:
     with engine.begin() as connection:
         return act(connection)

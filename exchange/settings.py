@@ -9,7 +9,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EXCHANGE_", frozen=True)
 
-    database_url: str = Field("sqlite:///exchange.db", description="sqlite:///FILE or postgresql://USER@HOST:PORT/DATABASE")
+    database_url: str = Field(
+        "sqlite:///exchange.db", description="sqlite:///FILE or postgresql://USER@HOST:PORT/DATABASE"
+    )
     key: SecretStr | None = Field(None, description="the API key with which the command line acts")
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all processes, else each start makes its own"

@@ -53,9 +53,13 @@ class CreateKey(Command):
         if faults:
             raise KeyWrong("The key cannot be made.", *faults)
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the person, and whether there are operators."""
-        yield [Need(Person, self._person_key, BY_NAME), Need(ApiKey, self.secret_sha256, ("secret_sha256",)), Need(Office, OFFICE_ID)]
+        yield [
+            Need(Person, self._person_key, BY_NAME),
+            Need(ApiKey, self.secret_sha256, ("secret_sha256",)),
+            Need(Office, OFFICE_ID),
+        ]
 
     @property
     def _person_key(self) -> tuple[str, str]:
@@ -110,7 +114,7 @@ class RevokeKey(Command):
 
     key_id: KeyId
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the key."""
         yield [Need(ApiKey, self.key_id)]
 

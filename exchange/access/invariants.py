@@ -13,7 +13,9 @@ def _names_open(session: Session) -> tuple[int, list[str]]:
     offending = [
         f"person {person.id} has another name than the one committed to"
         for person in people
-        if person.name is not None and person.salt is not None and not opens(person.name_commitment, person.salt, person.name)
+        if person.name is not None
+        and person.salt is not None
+        and not opens(person.name_commitment, person.salt, person.name)
     ]
     return len(people), offending[:SHOWN]
 

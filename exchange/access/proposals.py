@@ -35,7 +35,7 @@ class OwnProposal(Forbidden):
     remedy = "Another person must approve it."
 
 
-def propose(  # noqa: PLR0913 - the parts of a proposal
+def propose(
     work: UnitOfWork,
     kind: ProposalKind,
     subject: str,

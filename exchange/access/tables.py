@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 from sqlalchemy import CheckConstraint, UniqueConstraint
-from sqlmodel import Field
 
-from exchange.columns import BIG, BYTES, DAY, TEXT, Sort, Stored, Told, named, one_of
+from exchange.columns import BIG, BYTES, DAY, TEXT, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import KeyId, MemberId, PersonId, ProposalId
 
 
@@ -35,12 +34,12 @@ class Person(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     untold: ClassVar = frozenset({"name", "salt"})
 
-    id: PersonId = Field(primary_key=True, **BIG)
-    organisation: str = Field(**TEXT)
+    id: PersonId = column(BIG, primary_key=True)
+    organisation: str = column(TEXT)
     """`exchange`, `regulator`, or a company's uscc."""
-    name_commitment: str = Field(**TEXT)
-    name: str | None = Field(**TEXT)
-    salt: bytes | None = Field(**BYTES)
+    name_commitment: str = column(TEXT)
+    name: str | None = column(TEXT)
+    salt: bytes | None = column(BYTES)
 
 
 class KeyState(StrEnum):
@@ -62,13 +61,13 @@ class ApiKey(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     untold: ClassVar = frozenset({"secret_sha256"})
 
-    id: KeyId = Field(primary_key=True, **BIG)
-    secret_sha256: str = Field(**TEXT)
-    role: Role = Field(**named(Role))
-    uscc: str | None = Field(**TEXT)
+    id: KeyId = column(BIG, primary_key=True)
+    secret_sha256: str = column(TEXT)
+    role: Role = column(named(Role))
+    uscc: str | None = column(TEXT)
     """The company for which it acts; it need not be a member yet: with this key it applies."""
-    person_id: PersonId = Field(foreign_key="person.id", **BIG)
-    state: KeyState = Field(**named(KeyState))
+    person_id: PersonId = column(BIG, foreign_key="person.id")
+    state: KeyState = column(named(KeyState))
 
 
 OFFICE_ID: Final = 1
@@ -81,8 +80,8 @@ class Office(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.AS_IS
 
-    id: int = Field(primary_key=True, **BIG)
-    operator_keys: int = Field(**BIG)
+    id: int = column(BIG, primary_key=True)
+    operator_keys: int = column(BIG)
 
 
 class ProposalKind(StrEnum):
@@ -107,15 +106,15 @@ class Proposal(Stored, table=True):
     __table_args__ = (one_of("kind", ProposalKind), one_of("state", ProposalState))
     sort: ClassVar = Sort.CURRENT
 
-    id: ProposalId = Field(primary_key=True, **BIG)
-    kind: ProposalKind = Field(**named(ProposalKind))
-    subject: str = Field(**TEXT)
+    id: ProposalId = column(BIG, primary_key=True)
+    kind: ProposalKind = column(named(ProposalKind))
+    subject: str = column(TEXT)
     """The id of the trade or member, or the uscc of the company."""
-    reason: str = Field(**TEXT)
-    effective_on: date | None = Field(**DAY)
-    proposed_on: date = Field(**DAY)
-    proposed_by: PersonId = Field(foreign_key="person.id", **BIG)
-    proposing_member_id: MemberId | None = Field(**BIG)
-    state: ProposalState = Field(**named(ProposalState))
-    approved_by: PersonId | None = Field(**BIG)
-    approved_at: int | None = Field(**BIG)
+    reason: str = column(TEXT)
+    effective_on: date | None = column(DAY)
+    proposed_on: date = column(DAY)
+    proposed_by: PersonId = column(BIG, foreign_key="person.id")
+    proposing_member_id: MemberId | None = column(BIG)
+    state: ProposalState = column(named(ProposalState))
+    approved_by: PersonId | None = column(BIG)
+    approved_at: int | None = column(BIG)

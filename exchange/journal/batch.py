@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from exchange.clock import instant_text
-from exchange.journal.asks import Ask, Insert, Load
+from exchange.journal.asks import Ask, Load
 from exchange.journal.commands import Answer, Job, Result
 from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
 from exchange.journal.schema import Record, schema_of
@@ -91,9 +91,7 @@ def _needs(job: Job, work: UnitOfWork) -> Needs:
         yield [need for _, asked in rounds if asked is not None for need in asked]
 
 
-def _gather(
-    jobs: Sequence[Job], work: UnitOfWork
-) -> Generator[list[Ask], list[list[Record]], list[Exception | None]]:
+def _gather(jobs: Sequence[Job], work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], list[Exception | None]]:
     """Run everyone's needs in step: one SELECT per table, key and round, whoever asks. A job whose needs raise fails alone."""
     failures: list[Exception | None] = [None] * len(jobs)
     live = [(n, _needs(job, work)) for n, job in enumerate(jobs)]
@@ -170,7 +168,7 @@ def _answer(job: Job, work: UnitOfWork) -> Answer:
     return Answer(job.status, body, work.position)
 
 
-def _do(command: Any, job: Job, work: UnitOfWork) -> Result:  # noqa: ANN401 - a Command; Any spares a cast of its slots
+def _do(command: Any, job: Job, work: UnitOfWork) -> Result:
     """Let one command happen: one position, one event."""
     mark = work.mark()
     work.change(work.head, position=work.head.position + 1)
@@ -193,7 +191,7 @@ def _do(command: Any, job: Job, work: UnitOfWork) -> Result:  # noqa: ANN401 - a
     return result | {"position": work.position, "recorded_at": instant_text(work.now)}
 
 
-def _counted(work: UnitOfWork, member_id: Any) -> str:  # noqa: ANN401 - a MemberId
+def _counted(work: UnitOfWork, member_id: Any) -> str:
     """Number this event among the member's own, and give the commitment to it."""
     counter = work.get(PartyCounter, member_id)
     work.change(counter, events=counter.events + 1)

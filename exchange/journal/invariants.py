@@ -69,10 +69,10 @@ def all_equal(names: Iterable[str], queries: Iterable[str]) -> Check:
     """Check that queries, each for one row of numbers, give the same row; the first is what the others must agree with."""
 
     def check(session: Session) -> tuple[int, list[str]]:
-        rows = [
-            tuple(int(value) for value in session.connection().execute(text(query)).one()) for query in queries
+        rows = [tuple(int(value) for value in session.connection().execute(text(query)).one()) for query in queries]
+        offending = [
+            f"{name}: {row} instead of {rows[0]}" for name, row in zip(names, rows, strict=True) if row != rows[0]
         ]
-        offending = [f"{name}: {row} instead of {rows[0]}" for name, row in zip(names, rows, strict=True) if row != rows[0]]
         return len(rows), offending[:SHOWN]
 
     return check
@@ -153,7 +153,11 @@ INVARIANTS: Final = [
             "SELECT i.holder, i.position FROM idempotency i LEFT JOIN event e ON e.position = i.position WHERE e.position IS NULL",
         ),
     ),
-    Invariant("12a", "Batches follow each other without gap, each recorded later than the one before.", _batches_cover_positions),
+    Invariant(
+        "12a",
+        "Batches follow each other without gap, each recorded later than the one before.",
+        _batches_cover_positions,
+    ),
     Invariant("12b", "Every position has its event, whose leaf has its hash and tells its place.", _events_are_whole),
     Invariant(
         "12c",

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from exchange.journal.batch import Outcome
 from exchange.journal.commands import Answer, Job
@@ -56,7 +56,7 @@ class Journal:
         self._stopping = False
         self._writer: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "Journal":
+    async def __aenter__(self) -> Self:
         """Start writing."""
         self._writer = asyncio.create_task(self._write())
         return self

@@ -49,12 +49,12 @@ class MemoryStore:
     async def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def rows(self, model: Any) -> list[Any]:  # noqa: ANN401 - a table's class
+    def rows(self, model: Any) -> list[Any]:
         """Give all rows of a table in the order of their keys."""
         schema = schema_of(model)
         return [schema.row(*record) for _, record in sorted(self.records[schema].items())]
 
-    def _put(self, model: Any, **values: object) -> None:  # noqa: ANN401 - a table's class
+    def _put(self, model: Any, **values: object) -> None:
         schema = schema_of(model)
         self._do(Insert(schema, [schema.row(**values)]))
 
@@ -83,7 +83,7 @@ class MemoryStore:
                     self.records[schema][identity] = key + tuple(map(int.__add__, old, deltas))
         return []
 
-    def _insert(self, schema: Schema, row: Any) -> None:  # noqa: ANN401 - a row of any table
+    def _insert(self, schema: Schema, row: Any) -> None:
         identity = schema.identity(row)
         if identity in self.records[schema]:
             raise StoreFailed(f"{schema.name} has this key already")

@@ -56,16 +56,7 @@ class PostgresStore:
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._url, server_settings=SESSION)
-            async with self._connection.transaction():
-                await self._connection.execute(LOCK_HEAD)
-                steps = transact(jobs, self._now, self._chance)
-                try:
-                    asks = next(steps)
-                    while True:
-                        asks = steps.send([await self._do(self._connection, ask) for ask in asks])
-                except StopIteration as done:
-                    outcomes: list[Outcome] = done.value
-            return outcomes
+            return await self._transact(self._connection, jobs)
         except BUSY as error:
             raise StoreBusy(str(error)) from error
         except LOST as error:
@@ -73,6 +64,18 @@ class PostgresStore:
             raise StoreLost(str(error)) from error
         except asyncpg.PostgresError as error:
             raise StoreFailed(str(error)) from error
+
+    async def _transact(self, connection: "asyncpg.Connection[Any]", jobs: Sequence[Job]) -> list[Outcome]:
+        async with connection.transaction():
+            await connection.execute(LOCK_HEAD)
+            steps = transact(jobs, self._now, self._chance)
+            try:
+                asks = next(steps)
+                while True:
+                    asks = steps.send([await self._do(connection, ask) for ask in asks])
+            except StopIteration as done:
+                outcomes: list[Outcome] = done.value
+        return outcomes
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -89,10 +92,18 @@ class PostgresStore:
                 readers = _readers(schema)
                 return [fitted(tuple(record), readers) for record in found]
             case Insert(schema, rows):
-                await _write(connection, statements.insert(schema), schema, schema.columns, map(schema.values(schema.columns), rows))
+                await _write(
+                    connection,
+                    statements.insert(schema),
+                    schema,
+                    schema.columns,
+                    map(schema.values(schema.columns), rows),
+                )
             case Change(schema, columns, rows):
                 given = schema.key + columns
-                await _write(connection, statements.change(schema, columns), schema, given, map(schema.values(given), rows))
+                await _write(
+                    connection, statements.change(schema, columns), schema, given, map(schema.values(given), rows)
+                )
             case Add(schema, sums):
                 records = [key + deltas for key, deltas in sums.items()]
                 await _write(connection, statements.add(schema), schema, schema.columns, records)

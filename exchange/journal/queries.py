@@ -48,5 +48,7 @@ def moment_at(session: Session, known_at: int | datetime | None) -> Moment:
         ahead = not 1 <= known_at <= now.position
     batch = None if ahead else session.exec(query.limit(1)).one_or_none()
     if batch is None:
-        raise MomentUnknown("Nothing is known at that point.", Fault("/known_at", "must not lie beyond the last record"))
+        raise MomentUnknown(
+            "Nothing is known at that point.", Fault("/known_at", "must not lie beyond the last record")
+        )
     return Moment(batch.last if isinstance(known_at, datetime) else known_at, batch.recorded_at)

@@ -24,7 +24,7 @@ class Schema:
     def __init__(self, model: type[Stored]) -> None:
         """Read the metadata of a model."""
         self.model = model
-        table = model.__table__  # type: ignore[attr-defined] - SQLModel adds it to classes with table=True
+        table = model.__table__  # type: ignore[attr-defined]  # SQLModel adds it to classes with table=True
         assert isinstance(table, Table)
         self.table = table
         self.name = self.table.name
@@ -74,7 +74,9 @@ class Schema:
 
     def binders(self, columns: Columns, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
         """List the positions of those columns whose values a driver does not take as they are, with what makes them fit."""
-        made = ((n, self.table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for n, name in enumerate(columns))
+        made = (
+            (n, self.table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for n, name in enumerate(columns)
+        )
         return [(n, bind) for n, bind in made if bind is not None]
 
     def readers(self, dialect: Dialect) -> list[tuple[int, Callable[[Any], Any]]]:

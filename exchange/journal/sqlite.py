@@ -20,6 +20,7 @@ from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed
 
+
 class SqliteStore:
     """Runs batches on SQLite."""
 
@@ -84,7 +85,9 @@ def _do(connection: sqlite3.Connection, ask: Ask) -> list[Record]:
             records = [fitted(value if len(by) > 1 else (value,), binders) for value in values]
             keys = orjson.dumps(records if len(by) > 1 else [record[0] for record in records]).decode()
             readers = _readers(schema)
-            return [fitted(record, readers) for record in connection.execute(statements.load_sqlite(schema, by), (keys,))]
+            return [
+                fitted(record, readers) for record in connection.execute(statements.load_sqlite(schema, by), (keys,))
+            ]
         case Insert(schema, rows):
             records = list(map(schema.values(schema.columns), rows))
             _write(connection, statements.insert_sqlite(schema), schema, schema.columns, records)
@@ -98,7 +101,9 @@ def _do(connection: sqlite3.Connection, ask: Ask) -> list[Record]:
     return []
 
 
-def _write(connection: sqlite3.Connection, statement: str, schema: Schema, columns: Columns, records: list[Record]) -> None:
+def _write(
+    connection: sqlite3.Connection, statement: str, schema: Schema, columns: Columns, records: list[Record]
+) -> None:
     binders = _binders(schema, columns)
     connection.executemany(statement, [fitted(record, binders) for record in records])
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from exchange.journal.schema import Columns, Schema
 
-POSTGRES: Final = postgresql.dialect()
+POSTGRES: Final = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 SQLITE: Final = sqlite.dialect()
 
 
@@ -38,7 +38,7 @@ def _summed(schema: Schema) -> str:
 def load(schema: Schema, by: Columns) -> str:
     """Select the rows with one of these keys."""
     return (
-        f'SELECT {_names(schema.columns, "found.")} FROM {_arrays(schema, by)} AS asked({_names(by)})'
+        f"SELECT {_names(schema.columns, 'found.')} FROM {_arrays(schema, by)} AS asked({_names(by)})"
         f' JOIN "{schema.name}" AS found ON {_equal("found", "asked", by)}'
     )
 
@@ -72,7 +72,7 @@ def load_sqlite(schema: Schema, by: Columns) -> str:
     value = "asked.value" if len(by) == 1 else "json_extract(asked.value, '$[{}]')"
     match = " AND ".join(f'found."{name}" = {value.format(n)}' for n, name in enumerate(by))
     return (
-        f'SELECT {_names(schema.columns, "found.")} FROM json_each(?) AS asked'
+        f"SELECT {_names(schema.columns, 'found.')} FROM json_each(?) AS asked"
         f' CROSS JOIN "{schema.name}" AS found ON {match}'
     )
 

@@ -4,9 +4,8 @@ from datetime import datetime
 from typing import ClassVar, Final
 
 from sqlalchemy import CheckConstraint, UniqueConstraint
-from sqlmodel import Field
 
-from exchange.columns import BIG, BYTES, FEN, INSTANT, TEXT, Sort, Stored, Told
+from exchange.columns import BIG, BYTES, FEN, INSTANT, TEXT, Sort, Stored, Told, column
 from exchange.money import Money
 
 HEAD_ID: Final = 1
@@ -15,15 +14,18 @@ HEAD_ID: Final = 1
 class Head(Stored, table=True):
     """The one row that every batch locks first: the last position given out, and the cumulative figures there."""
 
-    __table_args__ = (CheckConstraint("id = 1", name="only_one"), CheckConstraint("position > 0", name="position_positive"))
+    __table_args__ = (
+        CheckConstraint("id = 1", name="only_one"),
+        CheckConstraint("position > 0", name="position_positive"),
+    )
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
 
-    id: int = Field(primary_key=True, **BIG)
-    position: int = Field(**BIG)
-    recorded_at: datetime = Field(**INSTANT)
-    contracted_gross: Money = Field(**FEN)
-    contracted_reversed: Money = Field(**FEN)
+    id: int = column(BIG, primary_key=True)
+    position: int = column(BIG)
+    recorded_at: datetime = column(INSTANT)
+    contracted_gross: Money = column(FEN)
+    contracted_reversed: Money = column(FEN)
 
 
 class Batch(Stored, table=True):
@@ -37,11 +39,11 @@ class Batch(Stored, table=True):
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.DERIVED
 
-    first: int = Field(primary_key=True, **BIG)
-    last: int = Field(**BIG)
-    recorded_at: datetime = Field(**INSTANT)
-    contracted_gross: Money = Field(**FEN)
-    contracted_reversed: Money = Field(**FEN)
+    first: int = column(BIG, primary_key=True)
+    last: int = column(BIG)
+    recorded_at: datetime = column(INSTANT)
+    contracted_gross: Money = column(FEN)
+    contracted_reversed: Money = column(FEN)
 
 
 class Idempotency(Stored, table=True):
@@ -50,12 +52,12 @@ class Idempotency(Stored, table=True):
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.NEVER
 
-    holder: str = Field(primary_key=True, **TEXT)
-    key: str = Field(primary_key=True, **TEXT)
-    request_sha256: bytes = Field(**BYTES)
-    status: int = Field(**BIG)
-    answer: str = Field(**TEXT)
-    position: int = Field(**BIG)
+    holder: str = column(TEXT, primary_key=True)
+    key: str = column(TEXT, primary_key=True)
+    request_sha256: bytes = column(BYTES)
+    status: int = column(BIG)
+    answer: str = column(TEXT)
+    position: int = column(BIG)
 
 
 class Event(Stored, table=True):
@@ -65,10 +67,10 @@ class Event(Stored, table=True):
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.DERIVED
 
-    position: int = Field(primary_key=True, **BIG)
-    kind: str = Field(**TEXT)
-    leaf: str = Field(**TEXT)
-    leaf_sha256: bytes = Field(**BYTES)
+    position: int = column(BIG, primary_key=True)
+    kind: str = column(TEXT)
+    leaf: str = column(TEXT)
+    leaf_sha256: bytes = column(BYTES)
     """SHA-256 of a zero byte and the leaf (RFC 6962)."""
 
 
@@ -78,8 +80,8 @@ class PartyCounter(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
 
-    member_id: int = Field(primary_key=True, **BIG)
-    events: int = Field(**BIG)
+    member_id: int = column(BIG, primary_key=True)
+    events: int = column(BIG)
 
 
 class PartyEvent(Stored, table=True):
@@ -89,7 +91,7 @@ class PartyEvent(Stored, table=True):
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.NEVER
 
-    member_id: int = Field(primary_key=True, **BIG)
-    number: int = Field(primary_key=True, **BIG)
-    position: int = Field(**BIG)
-    nonce: bytes = Field(**BYTES)
+    member_id: int = column(BIG, primary_key=True)
+    number: int = column(BIG, primary_key=True)
+    position: int = column(BIG)
+    nonce: bytes = column(BYTES)

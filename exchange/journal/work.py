@@ -102,7 +102,7 @@ class UnitOfWork:
 
     def change(self, row: Stored, **values: object) -> None:
         """Give a row new values; columns of its keys never change."""
-        schema = cast("Schema", type(row).schema)  # type: ignore[attr-defined] - rows of the journal carry their schema
+        schema = cast("Schema", type(row).schema)  # rows of the journal carry their schema
         assert not schema.fixed & values.keys(), "keys do not change"
         held = id(row) in self._inserted[schema] or id(row) in self._changed[schema]
         self._undo.append((self._unchange, schema, row, {name: getattr(row, name) for name in values}, held))
@@ -119,7 +119,7 @@ class UnitOfWork:
         sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
         self._undo.append((self._unadd, sums, key, held))
 
-    def tell(self, kind: str, *parties: MemberId, acting: MemberId | None = None, **facts: object) -> None:
+    def tell(self, kind: str, *parties: MemberId, acting: MemberId | None = None, **facts: Any) -> None:
         """Say what happened: exactly once per command. The rows it inserted and changed are told by themselves.
 
         `parties` are the members whose events this is one of; `acting` is the member that did it, null where staff did.
@@ -174,7 +174,10 @@ class UnitOfWork:
                 if schema.model.told is Told.AS_IS and id(row) not in new:
                     changed.setdefault(id(row), (schema, row, set()))[2].update(values)
         told = [
-            (schema.name, {name: value for name, value in schema.tell(row, schema.told_columns).items() if value is not None})
+            (
+                schema.name,
+                {name: value for name, value in schema.tell(row, schema.told_columns).items() if value is not None},
+            )
             for schema, row in new.values()
         ]
         for schema, row, names in changed.values():
@@ -218,7 +221,7 @@ class UnitOfWork:
         )
         return asks
 
-    def _uninsert(self, schema: Schema, row: Any) -> None:  # noqa: ANN401 - a row of any table
+    def _uninsert(self, schema: Schema, row: Any) -> None:
         del self._inserted[schema][id(row)]
         for columns, value in schema.uniques.items():
             self._found[schema, columns][value(row)] = None
@@ -227,13 +230,13 @@ class UnitOfWork:
             if listed is not None:
                 listed.remove(row)
 
-    def _unchange(self, schema: Schema, row: Any, values: dict[str, object], held: bool) -> None:  # noqa: ANN401, FBT001 - undo step
+    def _unchange(self, schema: Schema, row: Any, values: dict[str, object], held: bool) -> None:
         for name, value in values.items():
             setattr(row, name, value)
         if not held:
             del self._changed[schema][id(row)]
 
-    def _unadd(self, sums: dict[Any, Any], key: Any, held: Any) -> None:  # noqa: ANN401, PLR6301 - undo step
+    def _unadd(self, sums: dict[Any, Any], key: Any, held: Any) -> None:
         if held is None:
             del sums[key]
         else:

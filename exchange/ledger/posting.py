@@ -80,8 +80,8 @@ def post(work: UnitOfWork, kind: EntryKind, trade_id: TradeId, postings: Sequenc
             amount=posting.amount,
             effective_on=posting.effective_on,
         )
-        debits, credits = debit.debits_posted + posting.amount, credit.credits_posted + posting.amount
-        if max(debits, credits) > SUM_LIMIT:
+        debited, credited = debit.debits_posted + posting.amount, credit.credits_posted + posting.amount
+        if max(debited, credited) > SUM_LIMIT:
             raise SumTooLarge("A party's total would exceed 9 × 10^18 fen.")
-        work.change(debit, debits_posted=debits)
-        work.change(credit, credits_posted=credits)
+        work.change(debit, debits_posted=debited)
+        work.change(credit, credits_posted=credited)

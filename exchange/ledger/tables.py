@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
-from sqlmodel import Field
 
-from exchange.columns import BIG, DAY, FEN, Sort, Stored, Told, named, one_of
+from exchange.columns import BIG, DAY, FEN, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import TradeId
 from exchange.money import Money
 
@@ -50,14 +49,14 @@ class Account(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
 
-    id: int = Field(primary_key=True, **BIG)
-    owner_id: int = Field(**BIG)
-    book: Book = Field(**named(Book))
-    kind: AccountKind = Field(**named(AccountKind))
-    debits_posted: Money = Field(**FEN)
-    credits_posted: Money = Field(**FEN)
-    debits_pending: Money = Field(**FEN)
-    credits_pending: Money = Field(**FEN)
+    id: int = column(BIG, primary_key=True)
+    owner_id: int = column(BIG)
+    book: Book = column(named(Book))
+    kind: AccountKind = column(named(AccountKind))
+    debits_posted: Money = column(FEN)
+    credits_posted: Money = column(FEN)
+    debits_pending: Money = column(FEN)
+    credits_pending: Money = column(FEN)
 
 
 class Entry(Stored, table=True):
@@ -66,9 +65,9 @@ class Entry(Stored, table=True):
     __table_args__ = (one_of("kind", EntryKind), Index(None, "trade_id"))
     sort: ClassVar = Sort.POSTED
 
-    position: int = Field(primary_key=True, **BIG)
-    kind: EntryKind = Field(**named(EntryKind))
-    trade_id: TradeId = Field(**BIG)
+    position: int = column(BIG, primary_key=True)
+    kind: EntryKind = column(named(EntryKind))
+    trade_id: TradeId = column(BIG)
 
 
 class Transfer(Stored, table=True):
@@ -80,9 +79,9 @@ class Transfer(Stored, table=True):
     )
     sort: ClassVar = Sort.POSTED
 
-    position: int = Field(primary_key=True, foreign_key="entry.position", **BIG)
-    number: int = Field(primary_key=True, **BIG)
-    debit_account_id: int = Field(**BIG)
-    credit_account_id: int = Field(**BIG)
-    amount: Money = Field(**FEN)
-    effective_on: date = Field(**DAY)
+    position: int = column(BIG, primary_key=True, foreign_key="entry.position")
+    number: int = column(BIG, primary_key=True)
+    debit_account_id: int = column(BIG)
+    credit_account_id: int = column(BIG)
+    amount: Money = column(FEN)
+    effective_on: date = column(DAY)

@@ -9,10 +9,18 @@ from exchange.identifiers import ListingId, MemberId, Prefix, ProductId, Version
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.listings import rules
-from exchange.listings.offers import BY_LISTING
 from exchange.listings.rules import OfferFields, ProductFieldsWrong, VersionFields
 from exchange.listings.states import ListingState, ListingStep
-from exchange.listings.tables import Assessment, AssessmentKind, DataGrade, DataProduct, Listing, ListingHistory, ProductKind, ProductVersion
+from exchange.listings.tables import (
+    Assessment,
+    AssessmentKind,
+    DataGrade,
+    DataProduct,
+    Listing,
+    ListingHistory,
+    ProductKind,
+    ProductVersion,
+)
 from exchange.members.commands import OPERATOR_ONLY, OPERATOR_OR_MEMBER, check_reason
 from exchange.members.standing import (
     active_standing,
@@ -127,7 +135,9 @@ def add_version(work: UnitOfWork, product: DataProduct, fields: VersionFields) -
     )
 
 
-def add_listing(work: UnitOfWork, version: ProductVersion, owner_id: MemberId, offer: OfferFields, day: date) -> Listing:
+def add_listing(
+    work: UnitOfWork, version: ProductVersion, owner_id: MemberId, offer: OfferFields, day: date
+) -> Listing:
     """Draft an offer of a version."""
     listing = work.insert(
         Listing,
@@ -394,7 +404,7 @@ class SubmitListing(_ListingStepCommand):
     step = ListingStep.SUBMIT
     kind = "listing.submitted"
 
-    def follow(self, work: UnitOfWork, listing: Listing, product: DataProduct, owner: Member, day: date) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, listing: Listing, product: DataProduct, owner: Member, day: date) -> None:
         """Check the owner. Raises NotActive, NotAProvider."""
         check_provider(work, owner, day)
 
@@ -460,7 +470,7 @@ class DelistListing(_ListingStepCommand):
     step = ListingStep.DELIST
     kind = "listing.delisted"
 
-    def follow(self, work: UnitOfWork, listing: Listing, product: DataProduct, owner: Member, day: date) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, listing: Listing, product: DataProduct, owner: Member, day: date) -> None:
         """Leave the product without a current listing."""
         work.change(product, current_listing_id=None, changed_at=work.position)
 
@@ -529,7 +539,9 @@ class RecordListing(Command):
         check_provider(work, owner, self.listed_on)
         product = work.find(DataProduct, (owner.id, self.code), BY_CODE)
         if self.number != (product.versions if product else 0) + 1:
-            raise VersionOutOfTurn("The version does not follow the newest one.", Fault("/version", "must be the next number"))
+            raise VersionOutOfTurn(
+                "The version does not follow the newest one.", Fault("/version", "must be the next number")
+            )
         if product is None:
             product = add_product(work, owner.id, self.code, self.kind)
         version = add_version(work, product, self.version)
@@ -550,7 +562,9 @@ class RecordListing(Command):
             work.change(product, current_listing_id=None)
         steps = [ListingStep.SUBMIT, ListingStep.APPROVE, *([ListingStep.DELIST] if self.delisted_on else [])]
         work.tell("listing.recorded", *parties, steps=steps)
-        return answer(listing, product=written_id(Prefix.PRODUCT, product.id), version=written_id(Prefix.VERSION, version.id))
+        return answer(
+            listing, product=written_id(Prefix.PRODUCT, product.id), version=written_id(Prefix.VERSION, version.id)
+        )
 
     def _assess(self, work: UnitOfWork, version: ProductVersion, assessor: Member) -> None:
         assert self.security_assessment_sha256 is not None

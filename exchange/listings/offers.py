@@ -21,7 +21,9 @@ def description_needed(listing: Listing) -> list[Need]:
 def listing_history_needed(work: UnitOfWork, listing_ids: Iterable[ListingId], day: date) -> list[Need]:
     """Ask for the histories of those listings whose rows do not tell how they stood on that day."""
     listings = (work.find(Listing, listing_id) for listing_id in listing_ids)
-    return [Need(ListingHistory, listing.id, BY_LISTING) for listing in listings if listing and day < listing.changed_on]
+    return [
+        Need(ListingHistory, listing.id, BY_LISTING) for listing in listings if listing and day < listing.changed_on
+    ]
 
 
 def listing_state(work: UnitOfWork, listing: Listing, day: date) -> ListingState | None:

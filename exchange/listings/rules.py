@@ -145,7 +145,9 @@ def check_version(fields: VersionFields) -> None:
         faults.append(Fault("/record_count", f"must lie between 0 and {RECORD_LIMIT}"))
     modes = fields.delivery_modes
     if not modes or len(set(modes)) < len(modes) or not set(modes) <= set(DeliveryMode):
-        faults.append(Fault("/delivery_modes", "must name download, api, sandbox or private_compute, at least one, each once"))
+        faults.append(
+            Fault("/delivery_modes", "must name download, api, sandbox or private_compute, at least one, each once")
+        )
     if fields.sample_sha256 is not None and not is_sha256(fields.sample_sha256):
         faults.append(Fault("/sample_sha256", "must be a SHA-256 in 64 lower-case hexadecimal digits"))
     faults += _rights_faults(fields.rights)

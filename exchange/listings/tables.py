@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
-from sqlmodel import Field
 
-from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, named, one_of
+from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, column, named, one_of
 from exchange.identifiers import ListingId, MemberId, ProductId, VersionId
 from exchange.listings.states import ListingState
 from exchange.money import Money
@@ -124,15 +123,15 @@ class DataProduct(Stored, table=True):
     __table_args__ = (UniqueConstraint("owner_id", "code"), one_of("kind", ProductKind))
     sort: ClassVar = Sort.CURRENT
 
-    id: ProductId = Field(primary_key=True, **BIG)
-    owner_id: MemberId = Field(foreign_key="member.id", **BIG)
-    code: str = Field(**TEXT)
-    kind: ProductKind = Field(**named(ProductKind))
-    versions: int = Field(**BIG)
+    id: ProductId = column(BIG, primary_key=True)
+    owner_id: MemberId = column(BIG, foreign_key="member.id")
+    code: str = column(TEXT)
+    kind: ProductKind = column(named(ProductKind))
+    versions: int = column(BIG)
     """The number of the newest version."""
-    current_listing_id: ListingId | None = Field(**BIG)
+    current_listing_id: ListingId | None = column(BIG)
     """The listing that is listed or suspended; a newer one, once approved, takes its place."""
-    changed_at: int = Field(**BIG)
+    changed_at: int = column(BIG)
 
 
 class ProductVersion(Stored, table=True):
@@ -151,27 +150,27 @@ class ProductVersion(Stored, table=True):
     )
     sort: ClassVar = Sort.POSTED
 
-    id: VersionId = Field(primary_key=True, **BIG)
-    product_id: ProductId = Field(foreign_key="data_product.id", **BIG)
-    number: int = Field(**BIG)
-    title: str = Field(**TEXT)
-    abstract: str = Field(**TEXT)
-    sector: Sector = Field(**named(Sector))
-    scenarios: str = Field(**TEXT)
-    source_type: SourceType = Field(**named(SourceType))
-    personal_information: bool = Field(**FLAG)
-    legal_basis: LegalBasis | None = Field(**named(LegalBasis))
-    grade: DataGrade = Field(**named(DataGrade))
-    coverage: str = Field(**TEXT)
-    record_count: int = Field(**BIG)
-    update_frequency: UpdateFrequency = Field(**named(UpdateFrequency))
-    delivery_modes: tuple[str, ...] = Field(**TEXTS)
-    sample_sha256: str | None = Field(**TEXT)
-    rights: tuple[str, ...] = Field(**TEXTS)
+    id: VersionId = column(BIG, primary_key=True)
+    product_id: ProductId = column(BIG, foreign_key="data_product.id")
+    number: int = column(BIG)
+    title: str = column(TEXT)
+    abstract: str = column(TEXT)
+    sector: Sector = column(named(Sector))
+    scenarios: str = column(TEXT)
+    source_type: SourceType = column(named(SourceType))
+    personal_information: bool = column(FLAG)
+    legal_basis: LegalBasis | None = column(named(LegalBasis))
+    grade: DataGrade = column(named(DataGrade))
+    coverage: str = column(TEXT)
+    record_count: int = column(BIG)
+    update_frequency: UpdateFrequency = column(named(UpdateFrequency))
+    delivery_modes: tuple[str, ...] = column(TEXTS)
+    sample_sha256: str | None = column(TEXT)
+    rights: tuple[str, ...] = column(TEXTS)
     """Each `kind` or `kind:YYYY-MM-DD`, the last day on which it holds."""
-    rights_expire_on: date | None = Field(**DAY)
+    rights_expire_on: date | None = column(DAY)
     """The earliest of those days: a sale rests on all rights cited."""
-    ip_registration: str | None = Field(**TEXT)
+    ip_registration: str | None = column(TEXT)
 
 
 class Assessment(Stored, table=True):
@@ -181,12 +180,12 @@ class Assessment(Stored, table=True):
     sort: ClassVar = Sort.POSTED
     lists: ClassVar = (("version_id",),)
 
-    id: int = Field(primary_key=True, **BIG)
-    version_id: VersionId = Field(foreign_key="product_version.id", **BIG)
-    kind: AssessmentKind = Field(**named(AssessmentKind))
-    assessor_id: MemberId = Field(foreign_key="member.id", **BIG)
-    report_sha256: str = Field(**TEXT)
-    assessed_on: date = Field(**DAY)
+    id: int = column(BIG, primary_key=True)
+    version_id: VersionId = column(BIG, foreign_key="product_version.id")
+    kind: AssessmentKind = column(named(AssessmentKind))
+    assessor_id: MemberId = column(BIG, foreign_key="member.id")
+    report_sha256: str = column(TEXT)
+    assessed_on: date = column(DAY)
 
 
 class Listing(Stored, table=True):
@@ -206,31 +205,35 @@ class Listing(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     lists: ClassVar = (("version_id",),)
 
-    id: ListingId = Field(primary_key=True, **BIG)
-    version_id: VersionId = Field(foreign_key="product_version.id", **BIG)
-    product_id: ProductId = Field(foreign_key="data_product.id", **BIG)
-    owner_id: MemberId = Field(foreign_key="member.id", **BIG)
-    state: ListingState = Field(**named(ListingState))
-    price_model: PriceModel = Field(**named(PriceModel))
-    price: Money | None = Field(**FEN)
-    vat_rate_bp: int = Field(**BIG)
-    visibility: Visibility = Field(**named(Visibility))
-    expires_on: date | None = Field(**DAY)
+    id: ListingId = column(BIG, primary_key=True)
+    version_id: VersionId = column(BIG, foreign_key="product_version.id")
+    product_id: ProductId = column(BIG, foreign_key="data_product.id")
+    owner_id: MemberId = column(BIG, foreign_key="member.id")
+    state: ListingState = column(named(ListingState))
+    price_model: PriceModel = column(named(PriceModel))
+    price: Money | None = column(FEN)
+    vat_rate_bp: int = column(BIG)
+    visibility: Visibility = column(named(Visibility))
+    expires_on: date | None = column(DAY)
     """The last day on which it is for sale."""
-    changed_on: date = Field(**DAY)
+    changed_on: date = column(DAY)
     """The business date of its last change of state: from it on, the row says how it stands."""
-    changed_at: int = Field(**BIG)
+    changed_at: int = column(BIG)
 
 
 class ListingHistory(Stored, table=True):
     """One change of a listing's state, by business date and position. Both only grow, for each listing."""
 
-    __table_args__ = (one_of("state", ListingState), Index(None, "listing_id", "position", "number"), Index(None, "effective_on"))
+    __table_args__ = (
+        one_of("state", ListingState),
+        Index(None, "listing_id", "position", "number"),
+        Index(None, "effective_on"),
+    )
     sort: ClassVar = Sort.POSTED
     lists: ClassVar = (("listing_id",),)
 
-    position: int = Field(primary_key=True, **BIG)
-    number: int = Field(primary_key=True, **BIG)
-    listing_id: ListingId = Field(foreign_key="listing.id", **BIG)
-    state: ListingState = Field(**named(ListingState))
-    effective_on: date = Field(**DAY)
+    position: int = column(BIG, primary_key=True)
+    number: int = column(BIG, primary_key=True)
+    listing_id: ListingId = column(BIG, foreign_key="listing.id")
+    state: ListingState = column(named(ListingState))
+    effective_on: date = column(DAY)

@@ -14,7 +14,15 @@ from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import open_accounts
 from exchange.members import rules
 from exchange.members.rules import CompanyFields
-from exchange.members.standing import business_day_of_change, check_past, note, own_company_needed, own_member_id, party_needed, visible
+from exchange.members.standing import (
+    business_day_of_change,
+    check_past,
+    note,
+    own_company_needed,
+    own_member_id,
+    party_needed,
+    visible,
+)
 from exchange.members.states import ENDED, MemberState, MemberStep
 from exchange.members.tables import Company, Member, MemberFact, PersonalDatum, PersonalFact
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
@@ -100,7 +108,13 @@ def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date)
     member_id = MemberId(work.position)
     if company is None:
         work.insert(
-            Company, uscc=uscc, member_id=member_id, live=True, barred=False, readmission_id=None, changed_at=work.position
+            Company,
+            uscc=uscc,
+            member_id=member_id,
+            live=True,
+            barred=False,
+            readmission_id=None,
+            changed_at=work.position,
         )
     elif company.barred:
         raise Barred("The company was expelled and has not been readmitted.")
@@ -167,7 +181,7 @@ class ApplyForMembership(Command):
         """Check the fields. Raises MemberFieldsWrong."""
         rules.check_company(self.uscc, self.fields)
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the company."""
         yield [Need(Company, self.uscc)]
 
@@ -202,7 +216,7 @@ class RecordMember(Command):
             faults.append(Fault("/withdrawn_on", "must not lie before admitted_on"))
         rules.refuse(faults)
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the company."""
         yield [Need(Company, self.uscc)]
 
@@ -397,7 +411,7 @@ class ChangeMember(Command):
         if self.leaves_group and self.group_parent_uscc:
             raise NothingChanges("A member cannot leave its group and join one at once.")
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member."""
         yield party_needed(self.member_id)
 

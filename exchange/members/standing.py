@@ -97,7 +97,9 @@ def business_day_of_change(work: UnitOfWork, given: date | None, not_before: dat
         raise DateWrong("Only the exchange dates a change in the past.", Fault("/effective_on", "must be left out"))
     check_past(work, given)
     if given < not_before:
-        raise DateWrong(f"The last change took effect on {not_before}.", Fault("/effective_on", f"must be {not_before} or later"))
+        raise DateWrong(
+            f"The last change took effect on {not_before}.", Fault("/effective_on", f"must be {not_before} or later")
+        )
     return given
 
 

@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, Index
-from sqlmodel import Field
 
-from exchange.columns import BIG, BYTES, DAY, FLAG, TEXT, TEXTS, Sort, Stored, Told, named, one_of
+from exchange.columns import BIG, BYTES, DAY, FLAG, TEXT, TEXTS, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import MemberId, ProposalId
 from exchange.members.states import MemberState
 
@@ -26,15 +25,15 @@ class Company(Stored, table=True):
     __table_args__ = (CheckConstraint("length(uscc) = 18", name="uscc_length"),)
     sort: ClassVar = Sort.CURRENT
 
-    uscc: str = Field(primary_key=True, **TEXT)
-    member_id: MemberId = Field(**BIG)
+    uscc: str = column(TEXT, primary_key=True)
+    member_id: MemberId = column(BIG)
     """Its latest membership."""
-    live: bool = Field(**FLAG)
+    live: bool = column(FLAG)
     """Whether that membership is: one live membership per company."""
-    barred: bool = Field(**FLAG)
+    barred: bool = column(FLAG)
     """Expelled, and not readmitted."""
-    readmission_id: ProposalId | None = Field(**BIG)
-    changed_at: int = Field(**BIG)
+    readmission_id: ProposalId | None = column(BIG)
+    changed_at: int = column(BIG)
 
 
 class Member(Stored, table=True):
@@ -48,28 +47,28 @@ class Member(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
 
-    id: MemberId = Field(primary_key=True, **BIG)
-    uscc: str = Field(foreign_key="company.uscc", **TEXT)
-    state: MemberState = Field(**named(MemberState))
-    legal_name: str = Field(**TEXT)
-    short_name: str = Field(**TEXT)
-    address: str = Field(**TEXT)
-    region_code: str = Field(**TEXT)
+    id: MemberId = column(BIG, primary_key=True)
+    uscc: str = column(TEXT, foreign_key="company.uscc")
+    state: MemberState = column(named(MemberState))
+    legal_name: str = column(TEXT)
+    short_name: str = column(TEXT)
+    address: str = column(TEXT)
+    region_code: str = column(TEXT)
     """GB/T 2260, six digits."""
-    industry_code: str = Field(**TEXT)
+    industry_code: str = column(TEXT)
     """GB/T 4754."""
-    roles: tuple[str, ...] = Field(**TEXTS)
-    group_parent_uscc: str | None = Field(**TEXT)
+    roles: tuple[str, ...] = column(TEXTS)
+    group_parent_uscc: str | None = column(TEXT)
     """The ultimate parent's code; null where the company is its own."""
-    evidence: tuple[str, ...] = Field(**TEXTS)
+    evidence: tuple[str, ...] = column(TEXTS)
     """SHA-256 of each document."""
-    applied_on: date = Field(**DAY)
-    changed_on: date = Field(**DAY)
+    applied_on: date = column(DAY)
+    changed_on: date = column(DAY)
     """The latest business date of any change in its history: from it on, the row says how the member stands."""
-    open_trades: int = Field(**BIG)
+    open_trades: int = column(BIG)
     """Trades proposed, confirmed or filed, on either side."""
-    expulsion_id: ProposalId | None = Field(**BIG)
-    changed_at: int = Field(**BIG)
+    expulsion_id: ProposalId | None = column(BIG)
+    changed_at: int = column(BIG)
 
 
 class MemberFact(StrEnum):
@@ -84,16 +83,20 @@ class MemberFact(StrEnum):
 class MemberHistory(Stored, table=True):
     """One change, by business date and position. Both only grow, for each member."""
 
-    __table_args__ = (one_of("fact", MemberFact), Index(None, "member_id", "position", "number"), Index(None, "fact", "effective_on"))
+    __table_args__ = (
+        one_of("fact", MemberFact),
+        Index(None, "member_id", "position", "number"),
+        Index(None, "fact", "effective_on"),
+    )
     sort: ClassVar = Sort.POSTED
     lists: ClassVar = (("member_id",),)
 
-    position: int = Field(primary_key=True, **BIG)
-    number: int = Field(primary_key=True, **BIG)
-    member_id: MemberId = Field(foreign_key="member.id", **BIG)
-    fact: MemberFact = Field(**named(MemberFact))
-    value: str = Field(**TEXT)
-    effective_on: date = Field(**DAY)
+    position: int = column(BIG, primary_key=True)
+    number: int = column(BIG, primary_key=True)
+    member_id: MemberId = column(BIG, foreign_key="member.id")
+    fact: MemberFact = column(named(MemberFact))
+    value: str = column(TEXT)
+    effective_on: date = column(DAY)
 
 
 class PersonalFact(StrEnum):
@@ -114,9 +117,9 @@ class PersonalDatum(Stored, table=True):
     told: ClassVar = Told.AS_IS
     untold: ClassVar = frozenset({"value", "salt"})
 
-    member_id: MemberId = Field(primary_key=True, foreign_key="member.id", **BIG)
-    fact: PersonalFact = Field(primary_key=True, **named(PersonalFact))
-    position: int = Field(primary_key=True, **BIG)
-    commitment: str = Field(**TEXT)
-    value: str | None = Field(**TEXT)
-    salt: bytes | None = Field(**BYTES)
+    member_id: MemberId = column(BIG, primary_key=True, foreign_key="member.id")
+    fact: PersonalFact = column(named(PersonalFact), primary_key=True)
+    position: int = column(BIG, primary_key=True)
+    commitment: str = column(TEXT)
+    value: str | None = column(TEXT)
+    salt: bytes | None = column(BYTES)

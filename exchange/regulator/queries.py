@@ -13,7 +13,7 @@ from exchange.listings.queries import listed_count
 from exchange.members.queries import active_count, ever_admitted_count
 from exchange.money import Money, growth
 from exchange.problems import Fault, Invalid
-from exchange.volume.queries import Volume, cumulative, total
+from exchange.volume.queries import NOTHING, Volume, cumulative, total
 from exchange.volume.rules import month_before, month_of, year_before, year_of
 from exchange.volume.tables import Dimension
 
@@ -74,17 +74,24 @@ def money_shape(amount: Money) -> dict[str, str]:
     return {"amount": str(amount), "currency": "CNY"}
 
 
-def summary(session: Session, today: date, as_of: date | None = None, known_at: int | datetime | None = None) -> Summary:
+def summary(
+    session: Session, today: date, as_of: date | None = None, known_at: int | datetime | None = None
+) -> Summary:
     """Answer the headline. `as_of` is a business date, today where None; `known_at` a position or instant, the present where None.
 
     Raises AsOfWrong, MomentUnknown.
     """
     day = as_of or today
     if not FIRST_BUSINESS_DAY <= day <= today:
-        raise AsOfWrong("That day is not one of the exchange's yet.", Fault("/as_of", f"must lie between {FIRST_BUSINESS_DAY} and {today}"))
+        raise AsOfWrong(
+            "That day is not one of the exchange's yet.",
+            Fault("/as_of", f"must lie between {FIRST_BUSINESS_DAY} and {today}"),
+        )
     moment = moment_at(session, known_at)
-    venues = {value: volume.net for value, volume in cumulative(session, moment, day, dimension=Dimension.VENUE).items()}
-    related = cumulative(session, moment, day, dimension=Dimension.RELATED).get("related", Volume())
+    venues = {
+        value: volume.net for value, volume in cumulative(session, moment, day, dimension=Dimension.VENUE).items()
+    }
+    related = cumulative(session, moment, day, dimension=Dimension.RELATED).get("related", NOTHING)
     return Summary(
         as_of=day,
         moment=moment,

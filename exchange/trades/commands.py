@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from exchange.access.proposals import approve, propose, refuse_second
 from exchange.access.tables import Proposal, ProposalKind, Role
@@ -18,7 +18,7 @@ from exchange.listings.tables import DataProduct, Listing, ProductVersion
 from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
 from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
 from exchange.members.tables import Company, Member
-from exchange.money import Money, Price
+from exchange.money import Price
 from exchange.problems import Conflict, Fault, Invalid, NotFound
 from exchange.trades import rules
 from exchange.trades.contracting import (
@@ -29,6 +29,7 @@ from exchange.trades.contracting import (
     check_again,
     contract_key,
     count,
+    listed_price,
     move,
     open_trade,
     order_hash,
@@ -146,8 +147,10 @@ class TakeListing(Command):
         rounds = _listing_needed(work, self.listing_id, None)
         yield next(rounds)
         listing, buyer_id = work.find(Listing, self.listing_id), own_member_id(work)
-        known = listing and buyer_id and self.contract_number
-        yield [*next(rounds), *([Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number))] if known else [])]
+        parties = next(rounds)
+        if listing and buyer_id and self.contract_number:
+            parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
+        yield parties
 
     def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> tuple[MemberId, MemberId, str, str]:
         sha256 = order_hash(
@@ -169,7 +172,7 @@ class TakeListing(Command):
         if parties.buyer.uscc == parties.seller.uscc:
             raise rules.SameParty("A company does not take its own listing.")
         check_tradable(work, listing, work.today)
-        rules.check_stated(self.price, rules.listed_price(listing.price if listing.price_model == "fixed" else None, self.quantity, listing.vat_rate_bp))
+        rules.check_stated(self.price, listed_price(listing, self.quantity))
         number = self.contract_number or written_id(Prefix.TRADE, work.position)
         key = self._key(parties.seller.id, parties.buyer.id, number)
         deal = Deal(
@@ -233,7 +236,7 @@ class ProposeTrade(Command):
             venue=Venue.ON_EXCHANGE,
             terms=self.terms,
             proposed_on=work.today,
-            **_references(side, self.external_ref),  # type: ignore[arg-type] - one of the two references
+            **_references(side, self.external_ref),  # type: ignore[arg-type]  # one of the two references
         )
         trade = open_trade(work, deal, TradeState.PROPOSED)
         work.tell("trade.proposed", *parties.ids, acting=acting_member(parties, side))
@@ -279,7 +282,7 @@ class FileTrade(Command):
             proposed_on=work.today,
             effective_on=self.effective_on,
             evidence=self.evidence,
-            **_references(side, self.external_ref),  # type: ignore[arg-type] - one of the two references
+            **_references(side, self.external_ref),  # type: ignore[arg-type]  # one of the two references
         )
         trade = open_trade(work, deal, TradeState.FILED)
         work.tell("trade.filed", *parties.ids, acting=acting_member(parties, side))
@@ -384,7 +387,7 @@ class _TradeStepCommand(Command):
         more = self.follow(work, trade, parties, side)
         return answer(trade, **(more or {}))
 
-    def proposer(self, work: UnitOfWork, trade: Trade) -> Side:  # noqa: ARG002 - one signature
+    def proposer(self, work: UnitOfWork, trade: Trade) -> Side:
         """Say which side put forward what this step answers."""
         return trade.proposer
 
@@ -466,7 +469,7 @@ class ApproveFiling(_ReasonedStep):
     received_on: date | None = None
     """When the exchange had it in hand; null: the day it was filed."""
 
-    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Approve. Raises NotConfirmed, TradeFieldsWrong."""
         if not trade.confirmed:
             raise NotConfirmed("The other party has not confirmed it.")
@@ -474,7 +477,9 @@ class ApproveFiling(_ReasonedStep):
         received_on = self.received_on or trade.proposed_on
         check_past(work, received_on, "received_on")
         if received_on < trade.effective_on:
-            raise TradeFieldsWrong("It cannot be received before it was made.", Fault("/received_on", "must not lie before the trade"))
+            raise TradeFieldsWrong(
+                "It cannot be received before it was made.", Fault("/received_on", "must not lie before the trade")
+            )
         dimensions = check_again(work, trade, parties, trade.effective_on)
         move(work, trade, parties, self.step, received_on=received_on, **dimensions)
         count(work, trade)
@@ -488,7 +493,7 @@ class RejectFiling(_ReasonedStep):
     allowed = OPERATOR_ONLY
     step = TradeStep.REJECT_FILING
 
-    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Reject."""
         move(work, trade, parties, self.step, ended_on=work.today)
         work.tell("trade.rejected", *parties.ids, reason=self.reason)
@@ -505,7 +510,9 @@ class ProposeTermination(_ReasonedStep):
         """Propose."""
         refuse_second(work, trade.termination_id, trade.changed_at)
         own_id = acting_member(parties, side)
-        proposal = propose(work, ProposalKind.TERMINATION, written_id(Prefix.TRADE, trade.id), self.reason, member_id=own_id)
+        proposal = propose(
+            work, ProposalKind.TERMINATION, written_id(Prefix.TRADE, trade.id), self.reason, member_id=own_id
+        )
         move(work, trade, parties, self.step, termination_id=proposal.id)
         work.tell("trade.termination_proposed", *parties.ids, acting=own_id)
         return {"proposal": written_id(Prefix.PROPOSAL, proposal.id)}
@@ -544,13 +551,15 @@ class TerminateTrade(_ReasonedStep):
 
     effective_on: date | None = None
 
-    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Terminate. Raises DateWrong, MonthClosed."""
         day = self.effective_on or work.today
         assert trade.effective_on is not None
         check_past(work, day)
         if day < trade.effective_on:
-            raise TradeFieldsWrong("It cannot end before it began.", Fault("/effective_on", "must not lie before the trade"))
+            raise TradeFieldsWrong(
+                "It cannot end before it began.", Fault("/effective_on", "must not lie before the trade")
+            )
         if not is_open(day, closed_through(work)):
             raise MonthClosed("The month of that day is closed.", Fault("/effective_on", "must lie in an open month"))
         move(work, trade, parties, self.step, ended_on=day)
@@ -565,7 +574,7 @@ class ProposeReversal(_ReasonedStep):
     allowed = OPERATOR_ONLY
     step = TradeStep.PROPOSE_REVERSAL
 
-    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result:
         """Propose."""
         refuse_second(work, trade.reversal_id, trade.changed_at)
         proposal = propose(work, ProposalKind.REVERSAL, written_id(Prefix.TRADE, trade.id), self.reason)
@@ -582,7 +591,7 @@ class ApproveReversal(_TradeStepCommand):
     step = TradeStep.APPROVE_REVERSAL
     counts = True
 
-    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:  # noqa: ARG002 - one signature
+    def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Reverse, on the trade's own day while its month is open, else today."""
         approve(work, trade.reversal_id, trade.changed_at)
         assert trade.effective_on is not None
@@ -637,11 +646,15 @@ class RecordTrade(Command):
         rules.check_old_dates(self.state, self.days)
         if self.days.ended_on is not None:
             if self.reason is None:
-                raise ReasonWrong("A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated"))
+                raise ReasonWrong(
+                    "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
+                )
             check_reason(self.reason)
         if self.venue is Venue.OFF_EXCHANGE_FILED:
             if self.mode is not TradeMode.NEGOTIATED:
-                raise TradeFieldsWrong("A filed trade was negotiated elsewhere.", Fault("/mode", "must be negotiated for a filing"))
+                raise TradeFieldsWrong(
+                    "A filed trade was negotiated elsewhere.", Fault("/mode", "must be negotiated for a filing")
+                )
             rules.check_evidence(self.evidence)
 
     @property
@@ -694,8 +707,7 @@ class RecordTrade(Command):
         )
         listing = self._listing(work, parties.seller)
         if self.mode is TradeMode.LISTED:
-            fixed = listing.price if listing.price_model == "fixed" else None
-            rules.check_stated(self.terms.price, rules.listed_price(fixed, self.terms.quantity, listing.vat_rate_bp))
+            rules.check_stated(self.terms.price, listed_price(listing, self.terms.quantity))
         deal = Deal(
             parties=parties,
             listing=listing,
@@ -716,7 +728,7 @@ class RecordTrade(Command):
         if self.days.effective_on is not None:
             terminated = self.state is TradeState.TERMINATED
             count(work, trade, EntryKind.CONTRACT_AND_TERMINATION if terminated else EntryKind.CONTRACT)
-        reason = {} if self.reason is None else {"reason": self.reason}
+        reason: dict[str, Any] = {} if self.reason is None else {"reason": self.reason}
         work.tell("trade.recorded", *parties.ids, steps=self.STEPS[self.state], **reason)
         return answer(trade)
 
@@ -736,5 +748,3 @@ class RecordTrade(Command):
             else:
                 return listing
         raise refusal
-
-

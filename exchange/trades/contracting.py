@@ -12,10 +12,10 @@ from exchange.journal.work import Need, UnitOfWork
 from exchange.ledger.posting import Posting, accounts_needed, post, sale_accounts
 from exchange.ledger.tables import Book, EntryKind
 from exchange.listings.offers import check_tradable
-from exchange.listings.tables import DataProduct, Listing, ProductVersion
+from exchange.listings.tables import DataProduct, Listing, PriceModel, ProductVersion
 from exchange.members.standing import active_standing
 from exchange.members.tables import Member
-from exchange.money import Money
+from exchange.money import Money, Price
 from exchange.problems import NotFound
 from exchange.trades import rules
 from exchange.trades.rules import Terms
@@ -247,6 +247,12 @@ def countable_of(trade: Trade) -> Countable:
         mode=trade.mode,
         related=trade.related,
     )
+
+
+def listed_price(listing: Listing, quantity: int) -> Price:
+    """Give what a quantity of a listing costs. Raises AmountWrong where it has no fixed price."""
+    fixed = listing.price if listing.price_model is PriceModel.FIXED else None
+    return rules.listed_price(fixed, quantity, listing.vat_rate_bp)
 
 
 def order_hash(  # noqa: PLR0913 - all that the order says

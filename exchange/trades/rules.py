@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from typing import Final
 
 from exchange.identifiers import is_sha256
@@ -96,7 +97,7 @@ def check_terms(terms: Terms) -> None:
     check_price(terms.price)
 
 
-def check_fields(  # noqa: PLR0913 - one check of all
+def check_fields(
     quantity: int,
     acceptance_window_days: int,
     *,
@@ -129,7 +130,11 @@ def check_reference(external_ref: str | None) -> None:
 
 def check_evidence(evidence: Sequence[str]) -> None:
     """Check the documents of a filing: at least one. Raises TradeFieldsWrong."""
-    refuse(evidence_faults(evidence) if evidence else [Fault("/evidence", "must name at least one document by its SHA-256")])
+    refuse(
+        evidence_faults(evidence)
+        if evidence
+        else [Fault("/evidence", "must name at least one document by its SHA-256")]
+    )
 
 
 def refuse(faults: Sequence[Fault]) -> None:
@@ -159,7 +164,10 @@ def listed_price(unit_price: Money | None, quantity: int, vat_rate_bp: int) -> P
     `unit_price` is null where the listing has no fixed price.
     """
     if unit_price is None:
-        raise AmountWrong("The listing has no fixed price; it can only be negotiated.", Fault("/listing_id", "must have a fixed price"))
+        raise AmountWrong(
+            "The listing has no fixed price; it can only be negotiated.",
+            Fault("/listing_id", "must have a fixed price"),
+        )
     price = split_gross(Money(unit_price * quantity), vat_rate_bp)
     check_price(price)
     return price
@@ -199,7 +207,7 @@ def check_old_dates(state: TradeState, days: OldDates) -> None:
     given = [(name, day) for name, day in named if day is not None]
     faults += [
         Fault(f"/{name}", f"must not lie before {before}")
-        for (before, earlier), (name, day) in zip(given, given[1:], strict=False)
+        for (before, earlier), (name, day) in pairwise(given)
         if day < earlier
     ]
     if days.received_on is not None and days.received_on < (days.effective_on or days.proposed_on):

@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, Index
-from sqlmodel import Field
 
-from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, named, one_of
+from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, column, named, one_of
 from exchange.identifiers import ListingId, MemberId, ProductId, ProposalId, TradeId, VersionId
 from exchange.listings.tables import ProductKind, Sector
 from exchange.money import TRADE_LIMIT, Money
@@ -62,47 +61,47 @@ class Trade(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
 
-    id: TradeId = Field(primary_key=True, **BIG)
-    state: TradeState = Field(**named(TradeState))
-    mode: TradeMode = Field(**named(TradeMode))
-    venue: Venue = Field(**named(Venue))
-    proposer: Side = Field(**named(Side))
-    buyer_id: MemberId = Field(**BIG)
-    seller_id: MemberId = Field(**BIG)
-    listing_id: ListingId = Field(**BIG)
-    product_id: ProductId = Field(**BIG)
-    version_id: VersionId = Field(**BIG)
-    purpose: str = Field(**TEXT)
-    quantity: int = Field(**BIG)
-    contract_number: str = Field(**TEXT)
-    contract_sha256: str = Field(**TEXT)
-    net: Money = Field(**FEN)
-    vat: Money = Field(**FEN)
-    gross: Money = Field(**FEN)
-    delivery_terms: str | None = Field(**TEXT)
-    acceptance_window_days: int = Field(**BIG)
-    buyer_ref: str | None = Field(**TEXT)
-    seller_ref: str | None = Field(**TEXT)
-    evidence: tuple[str, ...] = Field(**TEXTS)
+    id: TradeId = column(BIG, primary_key=True)
+    state: TradeState = column(named(TradeState))
+    mode: TradeMode = column(named(TradeMode))
+    venue: Venue = column(named(Venue))
+    proposer: Side = column(named(Side))
+    buyer_id: MemberId = column(BIG)
+    seller_id: MemberId = column(BIG)
+    listing_id: ListingId = column(BIG)
+    product_id: ProductId = column(BIG)
+    version_id: VersionId = column(BIG)
+    purpose: str = column(TEXT)
+    quantity: int = column(BIG)
+    contract_number: str = column(TEXT)
+    contract_sha256: str = column(TEXT)
+    net: Money = column(FEN)
+    vat: Money = column(FEN)
+    gross: Money = column(FEN)
+    delivery_terms: str | None = column(TEXT)
+    acceptance_window_days: int = column(BIG)
+    buyer_ref: str | None = column(TEXT)
+    seller_ref: str | None = column(TEXT)
+    evidence: tuple[str, ...] = column(TEXTS)
     """SHA-256 of each document of a filing."""
-    proposed_on: date = Field(**DAY)
-    effective_on: date | None = Field(**DAY)
+    proposed_on: date = column(DAY)
+    effective_on: date | None = column(DAY)
     """The business date on which it counts; null before the contract of an on-exchange trade."""
-    received_on: date | None = Field(**DAY)
+    received_on: date | None = column(DAY)
     """When the exchange had a filing in hand, as staff says."""
-    ended_on: date | None = Field(**DAY)
+    ended_on: date | None = column(DAY)
     """The business date on which it was cancelled, rejected, terminated or reversed."""
-    confirmed: bool = Field(**FLAG)
+    confirmed: bool = column(FLAG)
     """Whether both parties have agreed."""
-    sector: Sector = Field(**named(Sector))
-    kind: ProductKind = Field(**named(ProductKind))
-    region: str = Field(**TEXT)
+    sector: Sector = column(named(Sector))
+    kind: ProductKind = column(named(ProductKind))
+    region: str = column(TEXT)
     """The buyer's, GB/T 2260, on the trade's date."""
-    related: bool = Field(**FLAG)
-    late: bool = Field(**FLAG)
-    termination_id: ProposalId | None = Field(**BIG)
-    reversal_id: ProposalId | None = Field(**BIG)
-    changed_at: int = Field(**BIG)
+    related: bool = column(FLAG)
+    late: bool = column(FLAG)
+    termination_id: ProposalId | None = column(BIG)
+    reversal_id: ProposalId | None = column(BIG)
+    changed_at: int = column(BIG)
 
 
 class Contract(Stored, table=True):
@@ -110,9 +109,9 @@ class Contract(Stored, table=True):
 
     sort: ClassVar = Sort.CURRENT
 
-    seller_id: MemberId = Field(primary_key=True, **BIG)
-    buyer_id: MemberId = Field(primary_key=True, **BIG)
-    number: str = Field(primary_key=True, **TEXT)
-    sha256: str = Field(primary_key=True, **TEXT)
-    trade_id: TradeId | None = Field(**BIG)
+    seller_id: MemberId = column(BIG, primary_key=True)
+    buyer_id: MemberId = column(BIG, primary_key=True)
+    number: str = column(TEXT, primary_key=True)
+    sha256: str = column(TEXT, primary_key=True)
+    trade_id: TradeId | None = column(BIG)
     """Null after a reversal: the contract can be recorded again."""

@@ -38,7 +38,7 @@ class CloseMonth(Command):
         if self.month.day != 1:
             raise MonthWrong("A month is named by its first day.", Fault("/month", "must be the first day of a month"))
 
-    def needs(self, work: UnitOfWork) -> Needs:  # noqa: ARG002 - the same for every work
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask how far the months are closed."""
         yield [CLOSING_NEEDED]
 
@@ -49,7 +49,9 @@ class CloseMonth(Command):
             raise MonthWrong(f"The month {self.month:%Y-%m} is not over.")
         through = closed_through(work)
         if through is not None and self.month != rules.next_month(through):
-            raise MonthOutOfTurn(f"The months are closed through {through}; {rules.next_month(through):%Y-%m} is the next.")
+            raise MonthOutOfTurn(
+                f"The months are closed through {through}; {rules.next_month(through):%Y-%m} is the next."
+            )
         work.insert(ClosedMonth, month=self.month, position=work.position, closed_on=work.today)
         closing = work.find(Closing, BOOKS_ID)
         if closing is None:

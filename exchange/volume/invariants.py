@@ -53,7 +53,12 @@ _DIFFERENCES = (
 def _flows_add_up(session: Session) -> tuple[int, list[str]]:
     """Compare the flow of each month and year, and the cumulative total at its ends, as the public query gives them."""
     moment = present(session)
-    days = session.exec(select(Rollup.effective_on).where(Rollup.dimension == Dimension.TOTAL).distinct().order_by(col(Rollup.effective_on)))
+    days = session.exec(
+        select(col(Rollup.effective_on))
+        .where(Rollup.dimension == Dimension.TOTAL)
+        .distinct()
+        .order_by(col(Rollup.effective_on))
+    )
     months: defaultdict[date, set[date]] = defaultdict(set)
     for day in days:
         months[day.replace(month=1, day=1)].add(month_of(day))
@@ -79,19 +84,27 @@ INVARIANTS: Final = [
             ["head", "entries", "sales", "purchases", "days", *(f"rollups by {name}" for name in _ROLLED), "trades"],
             [
                 "SELECT contracted_gross, contracted_reversed FROM head",
-                "SELECT coalesce(sum(CASE WHEN gross > 0 THEN gross ELSE 0 END), 0), "
-                "coalesce(sum(CASE WHEN gross < 0 THEN -gross ELSE 0 END), 0) FROM volume_entry",
-                "SELECT coalesce(sum(credits_posted), 0), coalesce(sum(debits_posted), 0) FROM account "
-                "WHERE book = 'contracted' AND kind = 'sales'",
-                "SELECT coalesce(sum(debits_posted), 0), coalesce(sum(credits_posted), 0) FROM account "
-                "WHERE book = 'contracted' AND kind = 'purchases'",
+                (
+                    "SELECT coalesce(sum(CASE WHEN gross > 0 THEN gross ELSE 0 END), 0), "
+                    "coalesce(sum(CASE WHEN gross < 0 THEN -gross ELSE 0 END), 0) FROM volume_entry"
+                ),
+                (
+                    "SELECT coalesce(sum(credits_posted), 0), coalesce(sum(debits_posted), 0) FROM account "
+                    "WHERE book = 'contracted' AND kind = 'sales'"
+                ),
+                (
+                    "SELECT coalesce(sum(debits_posted), 0), coalesce(sum(credits_posted), 0) FROM account "
+                    "WHERE book = 'contracted' AND kind = 'purchases'"
+                ),
                 *(
                     f"SELECT {_SUM.format('gross')}, {_SUM.format('reversed')} FROM rollup "
                     f"WHERE measure = 'contracted' AND dimension = '{name}'"
                     for name in (Dimension.TOTAL, *_ROLLED)
                 ),
-                "SELECT coalesce(sum(gross), 0), coalesce(sum(CASE WHEN state = 'contracted' THEN 0 ELSE gross END), 0) FROM trade "
-                "WHERE state IN ('contracted', 'terminated', 'reversed')",
+                (
+                    "SELECT coalesce(sum(gross), 0), coalesce(sum(CASE WHEN state = 'contracted' THEN 0 ELSE gross END), 0) FROM trade "
+                    "WHERE state IN ('contracted', 'terminated', 'reversed')"
+                ),
             ],
         ),
     ),
@@ -106,7 +119,11 @@ INVARIANTS: Final = [
             ],
         ),
     ),
-    Invariant("6", "Stored rollups equal a rebuild from the entries, row by row.", none_of("SELECT count(*) FROM rollup", _DIFFERENCES)),
+    Invariant(
+        "6",
+        "Stored rollups equal a rebuild from the entries, row by row.",
+        none_of("SELECT count(*) FROM rollup", _DIFFERENCES),
+    ),
     Invariant("7", "The cumulative volume grows by each month's flow, and months sum to the year.", _flows_add_up),
     Invariant(
         "10",

@@ -6,7 +6,7 @@ As known at a past position: the rollups of earlier recording days, and the entr
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func
 from sqlmodel import Session, col, select
@@ -20,10 +20,10 @@ from exchange.volume.tables import Dimension, Measure, Movement, Rollup, VolumeE
 class Volume:
     """A sum of volume, in fen: what was counted, what was taken back, and the trades that count."""
 
-    gross: Money = Money(0)
-    reversed: Money = Money(0)
-    net_excluding_vat: Money = Money(0)
-    trades: int = 0
+    gross: Money
+    reversed: Money
+    net_excluding_vat: Money
+    trades: int
 
     @property
     def net(self) -> Money:
@@ -38,6 +38,9 @@ class Volume:
             Money(self.net_excluding_vat + other.net_excluding_vat),
             self.trades + other.trades,
         )
+
+
+NOTHING: Final = Volume(Money(0), Money(0), Money(0), 0)
 
 
 ENTRY_COLUMN = {
@@ -64,16 +67,16 @@ def cumulative(
     sums = _rolled_up(session, dimension, measure, as_of, since, None if now else moment.recorded_on)
     if not now:
         for value, volume in _entries_of_the_day(session, dimension, measure, as_of, since, moment).items():
-            sums[value] = sums.get(value, Volume()) + volume
+            sums[value] = sums.get(value, NOTHING) + volume
     return sums
 
 
 def total(session: Session, moment: Moment, as_of: date, since: date | None = None) -> Volume:
     """Give the total of the contracted volume; with `since`, only the flow from that day on."""
-    return cumulative(session, moment, as_of, since).get("", Volume())
+    return cumulative(session, moment, as_of, since).get("", NOTHING)
 
 
-def _rolled_up(  # noqa: PLR0913, PLR0917 - what to sum
+def _rolled_up(
     session: Session,
     dimension: Dimension,
     measure: Measure,
@@ -81,8 +84,8 @@ def _rolled_up(  # noqa: PLR0913, PLR0917 - what to sum
     since: date | None,
     recorded_before: date | None,
 ) -> dict[str, Volume]:
-    query = (
-        select(
+    query: Any = (
+        select(  # type: ignore[call-overload]  # five columns; the stubs stop at four
             Rollup.value,
             func.sum(Rollup.gross),
             func.sum(Rollup.reversed),
@@ -99,7 +102,7 @@ def _rolled_up(  # noqa: PLR0913, PLR0917 - what to sum
     return _volumes(session.exec(query))
 
 
-def _entries_of_the_day(  # noqa: PLR0913, PLR0917 - what to sum
+def _entries_of_the_day(
     session: Session, dimension: Dimension, measure: Measure, as_of: date, since: date | None, moment: Moment
 ) -> dict[str, Volume]:
     counted = col(VolumeEntry.movement) == Movement.COUNTED
@@ -117,7 +120,7 @@ def _entries_of_the_day(  # noqa: PLR0913, PLR0917 - what to sum
     column: Any = ENTRY_COLUMN.get(dimension)
     values = [] if column is None else [column]
     query: Any = (
-        select(  # type: ignore[call-overload] - with or without a value before the sums
+        select(  # type: ignore[call-overload]  # with or without a value before the sums
             *values,
             func.sum(case((counted, gross), else_=0)),
             func.sum(case((counted, 0), else_=-gross)),

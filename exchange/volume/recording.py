@@ -37,7 +37,14 @@ class Countable:
     @property
     def places(self) -> list[tuple[Dimension, str]]:
         """Say in which rollups it counts."""
-        cube = (self.sector, self.kind, self.region[:2], self.venue, self.mode, "related" if self.related else "unrelated")
+        cube = (
+            self.sector,
+            self.kind,
+            self.region[:2],
+            self.venue,
+            self.mode,
+            "related" if self.related else "unrelated",
+        )
         places = [
             (Dimension.TOTAL, ""),
             (Dimension.VENUE, self.venue),
@@ -90,4 +97,6 @@ def record(work: UnitOfWork, movement: Movement, countable: Countable, effective
     head = work.head
     if head.contracted_gross + gross > SUM_LIMIT:
         raise VolumeTooLarge("The cumulative volume would exceed 9 × 10^18 fen.")
-    work.change(head, contracted_gross=head.contracted_gross + gross, contracted_reversed=head.contracted_reversed + taken_back)
+    work.change(
+        head, contracted_gross=head.contracted_gross + gross, contracted_reversed=head.contracted_reversed + taken_back
+    )

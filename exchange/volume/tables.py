@@ -5,9 +5,8 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 from sqlalchemy import CheckConstraint, Index
-from sqlmodel import Field
 
-from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, Sort, Stored, Told, named, one_of
+from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import MemberId, ProductId, TradeId
 from exchange.money import Money
 
@@ -53,25 +52,25 @@ class VolumeEntry(Stored, table=True):
     )
     sort: ClassVar = Sort.POSTED
 
-    position: int = Field(primary_key=True, **BIG)
-    number: int = Field(primary_key=True, **BIG)
-    measure: Measure = Field(**named(Measure))
-    movement: Movement = Field(**named(Movement))
-    trade_id: TradeId = Field(**BIG)
-    buyer_id: MemberId = Field(**BIG)
-    seller_id: MemberId = Field(**BIG)
-    product_id: ProductId = Field(**BIG)
-    effective_on: date = Field(**DAY)
-    recorded_on: date = Field(**DAY)
-    gross: Money = Field(**FEN)
+    position: int = column(BIG, primary_key=True)
+    number: int = column(BIG, primary_key=True)
+    measure: Measure = column(named(Measure))
+    movement: Movement = column(named(Movement))
+    trade_id: TradeId = column(BIG)
+    buyer_id: MemberId = column(BIG)
+    seller_id: MemberId = column(BIG)
+    product_id: ProductId = column(BIG)
+    effective_on: date = column(DAY)
+    recorded_on: date = column(DAY)
+    gross: Money = column(FEN)
     """Positive where counted, negative where taken back; VAT included."""
-    net_excluding_vat: Money = Field(**FEN)
-    sector: str = Field(**TEXT)
-    kind: str = Field(**TEXT)
-    region: str = Field(**TEXT)
-    venue: str = Field(**TEXT)
-    mode: str = Field(**TEXT)
-    related: bool = Field(**FLAG)
+    net_excluding_vat: Money = column(FEN)
+    sector: str = column(TEXT)
+    kind: str = column(TEXT)
+    region: str = column(TEXT)
+    venue: str = column(TEXT)
+    mode: str = column(TEXT)
+    related: bool = column(FLAG)
 
 
 class Rollup(Stored, table=True):
@@ -81,17 +80,17 @@ class Rollup(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
 
-    measure: Measure = Field(primary_key=True, **named(Measure))
-    dimension: Dimension = Field(primary_key=True, **named(Dimension))
-    value: str = Field(primary_key=True, **TEXT)
-    effective_on: date = Field(primary_key=True, **DAY)
-    recorded_on: date = Field(primary_key=True, **DAY)
-    gross: Money = Field(**FEN)
+    measure: Measure = column(named(Measure), primary_key=True)
+    dimension: Dimension = column(named(Dimension), primary_key=True)
+    value: str = column(TEXT, primary_key=True)
+    effective_on: date = column(DAY, primary_key=True)
+    recorded_on: date = column(DAY, primary_key=True)
+    gross: Money = column(FEN)
     """All that was counted."""
-    reversed: Money = Field(**FEN)
+    reversed: Money = column(FEN)
     """All that was taken back, as a positive amount."""
-    net_excluding_vat: Money = Field(**FEN)
-    trades: int = Field(**BIG)
+    net_excluding_vat: Money = column(FEN)
+    trades: int = column(BIG)
     """Trades counted, less those fully taken back."""
 
 
@@ -103,10 +102,10 @@ class ClosedMonth(Stored, table=True):
 
     sort: ClassVar = Sort.POSTED
 
-    month: date = Field(primary_key=True, **DAY)
+    month: date = column(DAY, primary_key=True)
     """Its first day."""
-    position: int = Field(**BIG)
-    closed_on: date = Field(**DAY)
+    position: int = column(BIG)
+    closed_on: date = column(DAY)
 
 
 class Closing(Stored, table=True):
@@ -115,6 +114,6 @@ class Closing(Stored, table=True):
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
     sort: ClassVar = Sort.CURRENT
 
-    id: int = Field(primary_key=True, **BIG)
-    closed_through: date = Field(**DAY)
+    id: int = column(BIG, primary_key=True)
+    closed_through: date = column(DAY)
     """The last day of the last closed month."""

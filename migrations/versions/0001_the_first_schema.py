@@ -67,7 +67,10 @@ BEGIN
 END $$
 """
 
-GENESIS_LEAF = '{"acting_member":null,"actor":"system","facts":{},"key_id":null,"kind":"genesis","parties":[],"position":1,"recorded_at":"1970-01-01T00:00:00.000000Z","request_id":null,"rows":[],"salt":"00000000000000000000000000000000","v":1}'
+GENESIS_LEAF = (
+    '{"acting_member":null,"actor":"system","facts":{},"key_id":null,"kind":"genesis","parties":[],"position":1,'
+    '"recorded_at":"1970-01-01T00:00:00.000000Z","request_id":null,"rows":[],"salt":"00000000000000000000000000000000","v":1}'
+)
 GENESIS_LEAF_SHA256 = "0c4274da5a56a9d320126eab6ce1bfe4bd26716dad6484966f6ba70e7ec7b35a"
 
 
@@ -641,7 +644,7 @@ def begin() -> None:
     """Write the genesis event, the same bytes in every exchange, and the head and batch that go with it."""
     zero = {"recorded_at": datetime(1970, 1, 1, tzinfo=UTC), "contracted_gross": 0, "contracted_reversed": 0}
     instant = sa.column("recorded_at", sa.DateTime(timezone=True))
-    totals = (sa.column("contracted_gross"), sa.column("contracted_reversed"))
+    totals: tuple[sa.ColumnClause[int], ...] = (sa.column("contracted_gross"), sa.column("contracted_reversed"))
     event = sa.table(
         "event", sa.column("position"), sa.column("kind"), sa.column("leaf"), sa.column("leaf_sha256", sa.LargeBinary)
     )

@@ -1,0 +1,71 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_DATABASE := sqlite:///demo/exchange.db
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test fuzz bench lock openapi format clean
+
+help: ## Say what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/runtime ## Import four years of an exchange, close them, trade live, and verify: the embedded database, about half a minute
+	$(BIN)/exchange demo
+
+serve: $(VENV)/runtime ## Serve the demo's database, with docs at /docs
+	@test -f demo/exchange.db || { echo "There is no demo/exchange.db yet: run 'make demo' first." >&2; exit 2; }
+	EXCHANGE_DATABASE_URL=$(DEMO_DATABASE) $(BIN)/exchange serve
+
+test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is one
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	@if test -f .pytest_cache/postgres-ran; then $(BIN)/coverage report --fail-under=100; \
+	else $(BIN)/coverage report; echo "Coverage is not required: the PostgreSQL half was skipped."; fi
+
+fuzz: $(VENV)/dev ## Run the property tests for long
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_model.py tests/test_rules.py
+
+bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)
+	$(BIN)/python benchmarks/trades.py
+
+openapi: $(VENV)/dev ## Write openapi/exchange.json
+	$(BIN)/exchange openapi > openapi/exchange.json
+
+format: $(VENV)/dev ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix --show-fixes .
+	$(BIN)/ruff format .
+
+lock: ## Pin all dependencies anew, with hashes (needs uv)
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --output-file requirements.txt
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	  --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=…" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# The package itself is put on the path, not built: what is run is what is in this folder.
+define INSTALL
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exchange.pth").write_text(str(pathlib.Path.cwd()))'
+	printf '#!%s\nfrom exchange.cli import main\nmain()\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/exchange
+	chmod +x $(BIN)/exchange
+	touch $@
+endef
+
+$(VENV)/runtime: requirements.txt | $(VENV)/bin/python
+	$(INSTALL)
+
+$(VENV)/dev: requirements-dev.txt | $(VENV)/bin/python
+	$(INSTALL)
+	touch $(VENV)/runtime

@@ -1,0 +1,122 @@
+"""A PostgreSQL cluster of the tests' own: found, started, and removed again; also when called as root, which PostgreSQL refuses to run as."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+OLDEST = 15
+REMEDY = "Install PostgreSQL 15 or newer (Debian: apt-get install postgresql), or put its `initdb` on PATH."
+FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+def binaries() -> Path | None:
+    """Find the folder with initdb and postgres: on PATH, else where Debian puts it, the newest first."""
+    found = shutil.which("initdb")
+    folders = [Path(found).parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    return next((folder for folder in folders if _version(folder) >= OLDEST), None)
+
+
+def _version(folder: Path) -> int:
+    try:
+        said = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    except OSError:
+        return 0
+    return int(said.split()[2].split(".")[0])
+
+
+def _unprivileged() -> str | None:
+    """Name the user to run as, where we are root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in known else "nobody"
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    bin: Path
+    data: Path
+    port: int
+    options: tuple[str, ...]
+    user: str | None
+
+    @property
+    def version(self) -> int:
+        return _version(self.bin)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def run(self, *command: str | Path) -> None:
+        """Run a program of PostgreSQL's as the cluster's user."""
+        done = subprocess.run(
+            command, user=self.user, cwd=self.data.parent, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{command[0]} failed: {done.stderr}")
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        settings = " ".join(f"-c {option}" for option in self.options)
+        where = f"-p {self.port} -k {self.data.parent} -c listen_addresses=127.0.0.1 {settings}"
+        # The server outlives pg_ctl and must not hold our pipes open: its output goes to the log alone.
+        self.run(self.bin / "pg_ctl", "-D", self.data, "-o", where, "-l", self.data.parent / "log", "-w", "-s", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; `immediate` is a crash."""
+        self.run(self.bin / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-s", "stop")
+
+    def create_database(self, name: str, template: str = "template1") -> None:
+        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+    def drop_database(self, name: str) -> None:
+        self._say(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def _say(self, statement: str) -> None:
+        async def run() -> None:
+            connection = await asyncpg.connect(self.url("postgres"))
+            await connection.execute(statement)
+            await connection.close()
+
+        asyncio.run(run())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """Run a cluster; `durable` leaves the defaults, else nothing waits for the disk."""
+    folder = binaries()
+    assert folder is not None, REMEDY
+    user = _unprivileged()
+    home = Path(tempfile.mkdtemp(prefix="exchange-pg-", dir="/tmp"))
+    try:
+        if user:
+            shutil.chown(home, user)
+        made = Cluster(folder, home / "data", free_port(), () if durable else FAST, user)
+        made.run(folder / "initdb", "-D", made.data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N")
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop("immediate")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

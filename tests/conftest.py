@@ -1,0 +1,95 @@
+"""What all tests share: profiles of Hypothesis, and databases of both kinds."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from cluster import REMEDY, Cluster, binaries, cluster
+from hypothesis import HealthCheck, settings
+
+from exchange.database import Database
+from exchange.revisions import upgrade
+
+UNHURRIED = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
+settings.register_profile("short", derandomize=True, deadline=None, max_examples=30, suppress_health_check=UNHURRIED)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=2_000, stateful_step_count=100, suppress_health_check=UNHURRIED
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
+
+TEMPLATE = "exchange_template"
+RAN = Path(__file__).parent.parent / ".pytest_cache" / "postgres-ran"
+_numbers = count(1)
+_found: list[str] = []
+
+
+def migrated(url: str) -> str:
+    """Bring a database to the newest revision; give its URL back."""
+
+    async def run() -> None:
+        database = Database(url)
+        await upgrade(database)
+        await database.close()
+
+    asyncio.run(run())
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A cluster with a migrated database to copy; where there is none, the test is skipped in plain sight."""
+    if binaries() is None:
+        RAN.unlink(missing_ok=True)
+        if os.environ.get("EXCHANGE_TEST_REQUIRE_POSTGRES") == "1":
+            pytest.fail(REMEDY)
+        _found[:] = [f"PostgreSQL: SKIPPED, there is none. {REMEDY}"]
+        pytest.skip(REMEDY)
+    with cluster() as running:
+        running.create_database(TEMPLATE)
+        migrated(running.url(TEMPLATE))
+        _found[:] = [f"PostgreSQL: {running.version}, a cluster of the tests' own"]
+        RAN.parent.mkdir(exist_ok=True)
+        RAN.touch()
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("template") / "exchange.db"
+    migrated(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A fresh exchange on SQLite."""
+    path = tmp_path / "exchange.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgres_url(postgres: Cluster) -> Iterator[str]:
+    """A fresh exchange on PostgreSQL."""
+    name = f"exchange_{next(_numbers)}"
+    postgres.create_database(name, TEMPLATE)
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A fresh exchange on each database in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in plain sight on what the tests ran."""
+    for line in _found:
+        terminalreporter.section("databases", sep="-")
+        terminalreporter.write_line(line)
