@@ -38,6 +38,8 @@ class Problem(Exception):  # noqa: N818 - a refusal is a regular answer, not an 
         super().__init__(detail)
         self.detail = detail
         self.faults = faults
+        self.index = 0
+        """Which of a job's commands it refused."""
 
     @classmethod
     def type_name(cls) -> str:

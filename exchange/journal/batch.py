@@ -153,7 +153,13 @@ def _answer(job: Job, work: UnitOfWork) -> Answer:
         if before.request_sha256 != job.request_sha256:
             raise KeyReused("The key was used before, and what was asked then differs from what is asked now.")
         return Answer(before.status, before.answer, before.position, replayed=True)
-    results = [_do(command, job, work) for command in job.commands]
+    results = []
+    for index, command in enumerate(job.commands):
+        try:
+            results.append(_do(command, job, work))
+        except Problem as problem:
+            problem.index = index
+            raise
     body = canonical({"data": results} if job.many else results[0]).decode()
     holder, key = job.idempotency
     work.insert(

@@ -1,13 +1,19 @@
 """What can be asked of products and listings."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from sqlalchemy import func, or_
+from sqlalchemy import ColumnElement, func, or_
 from sqlmodel import Session, col, select
 
+from exchange.identifiers import ListingId, ProductId
 from exchange.journal.queries import Moment
 from exchange.listings.states import ListingState
-from exchange.listings.tables import Listing, ListingHistory
+from exchange.listings.tables import DataProduct, Listing, ListingHistory, ProductKind, ProductVersion, Sector
+from exchange.members.tables import Member
+from exchange.problems import NotFound
 
 
 def listed_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -37,3 +43,107 @@ def listed_count(session: Session, moment: Moment, as_of: date) -> int:
         )
     )
     return session.exec(query).one()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A listing with all that it offers."""
+
+    listing: Listing
+    version: ProductVersion
+    product: DataProduct
+    owner: Member
+
+
+def _offers() -> Any:  # a select of four tables
+    return (
+        select(Listing, ProductVersion, DataProduct, Member)
+        .join(ProductVersion, col(ProductVersion.id) == Listing.version_id)
+        .join(DataProduct, col(DataProduct.id) == Listing.product_id)
+        .join(Member, col(Member.id) == Listing.owner_id)
+    )
+
+
+def _visible_to(company: str) -> ColumnElement[bool]:
+    return or_(col(Listing.state) == ListingState.LISTED, col(Member.uscc) == company)
+
+
+def find_offer(session: Session, listing_id: ListingId, company: str | None) -> Offer:
+    """Give a listing to who may see it: its owner, staff (`company` None), and other members while it is listed.
+
+    Raises NotFound.
+    """
+    query = _offers().where(Listing.id == listing_id)
+    if company is not None:
+        query = query.where(_visible_to(company))
+    row = session.exec(query).one_or_none()
+    if row is None:
+        raise NotFound("There is no such thing here, or it is not yours to see.")
+    return Offer(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class OfferFilter:
+    """Which listings: all that is given must hold."""
+
+    state: ListingState | None = None
+    sector: Sector | None = None
+    kind: ProductKind | None = None
+
+
+def list_offers(
+    session: Session, company: str | None, after: int | None, limit: int, which: OfferFilter
+) -> list[Offer]:
+    """List listings, the oldest first; to a company the listed ones and its own."""
+    query = _offers().order_by(col(Listing.id)).limit(limit)
+    if company is not None:
+        query = query.where(_visible_to(company))
+    equal = {Listing.state: which.state, ProductVersion.sector: which.sector, DataProduct.kind: which.kind}
+    query = query.where(*(col(column) == value for column, value in equal.items() if value is not None))
+    if after is not None:
+        query = query.where(col(Listing.id) > after)
+    return [Offer(*row) for row in session.exec(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFile:
+    """A product with all its versions."""
+
+    product: DataProduct
+    owner: Member
+    versions: Sequence[ProductVersion]
+
+
+def find_product(session: Session, product_id: ProductId, company: str | None) -> ProductFile:
+    """Give a product to its owner and to staff (`company` None). Raises NotFound."""
+    query = (
+        select(DataProduct, Member)
+        .join(Member, col(Member.id) == DataProduct.owner_id)
+        .where(DataProduct.id == product_id)
+    )
+    if company is not None:
+        query = query.where(Member.uscc == company)
+    row = session.exec(query).one_or_none()
+    if row is None:
+        raise NotFound("There is no such thing here, or it is not yours to see.")
+    versions = (
+        select(ProductVersion).where(ProductVersion.product_id == product_id).order_by(col(ProductVersion.number))
+    )
+    return ProductFile(*row, session.exec(versions).all())
+
+
+def list_products(
+    session: Session, company: str | None, after: int | None, limit: int
+) -> list[tuple[DataProduct, Member]]:
+    """List products with their owners, the oldest first; to a company its own."""
+    query = (
+        select(DataProduct, Member)
+        .join(Member, col(Member.id) == DataProduct.owner_id)
+        .order_by(col(DataProduct.id))
+        .limit(limit)
+    )
+    if company is not None:
+        query = query.where(Member.uscc == company)
+    if after is not None:
+        query = query.where(col(DataProduct.id) > after)
+    return [(product, owner) for product, owner in session.exec(query)]

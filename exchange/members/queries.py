@@ -1,13 +1,17 @@
 """What can be asked of members."""
 
+from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
+from exchange.identifiers import MemberId
 from exchange.journal.queries import Moment
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberFact, MemberHistory
+from exchange.problems import NotFound
 
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -46,3 +50,40 @@ def ever_admitted_count(session: Session, moment: Moment, as_of: date) -> int:
         )
     )
     return session.exec(query).one()
+
+
+def find_member(session: Session, member_id: MemberId, company: str | None) -> Member:
+    """Give a member to who may see it: its own company, staff (`company` None), and other members while it is active.
+
+    Raises NotFound.
+    """
+    member = session.get(Member, member_id)
+    if member is None or (company is not None and company != member.uscc and member.state is not MemberState.ACTIVE):
+        raise NotFound("There is no such thing here, or it is not yours to see.")
+    return member
+
+
+def list_members(
+    session: Session,
+    company: str | None,
+    after: int | None,
+    limit: int,
+    state: MemberState | None = None,
+    uscc: str | None = None,
+) -> Sequence[Member]:
+    """List members in order of application; to a company the active ones and its own."""
+    query = select(Member).order_by(col(Member.id)).limit(limit)
+    if company is not None:
+        query = query.where(or_(col(Member.state) == MemberState.ACTIVE, col(Member.uscc) == company))
+    if state is not None:
+        query = query.where(Member.state == state)
+    if uscc is not None:
+        query = query.where(Member.uscc == uscc)
+    if after is not None:
+        query = query.where(col(Member.id) > after)
+    return session.exec(query).all()
+
+
+def ids_of(company: str) -> SelectOfScalar[MemberId]:
+    """Select the memberships of a company: the one place from which the filter of what is its own comes."""
+    return select(col(Member.id)).where(Member.uscc == company)

@@ -13,7 +13,7 @@ from exchange.listings.queries import listed_count
 from exchange.members.queries import active_count, ever_admitted_count
 from exchange.money import Money, growth
 from exchange.problems import Fault, Invalid
-from exchange.volume.queries import NOTHING, Volume, cumulative, total
+from exchange.volume.queries import NOTHING, Question, Volume, cumulative, total
 from exchange.volume.rules import month_before, month_of, year_before, year_of
 from exchange.volume.tables import Dimension
 
@@ -89,9 +89,10 @@ def summary(
         )
     moment = moment_at(session, known_at)
     venues = {
-        value: volume.net for value, volume in cumulative(session, moment, day, dimension=Dimension.VENUE).items()
+        value: volume.net
+        for value, volume in cumulative(session, moment, Question(day, dimension=Dimension.VENUE)).items()
     }
-    related = cumulative(session, moment, day, dimension=Dimension.RELATED).get("related", NOTHING)
+    related = cumulative(session, moment, Question(day, dimension=Dimension.RELATED)).get("related", NOTHING)
     return Summary(
         as_of=day,
         moment=moment,

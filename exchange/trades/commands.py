@@ -435,7 +435,7 @@ class ContractTrade(_TradeStepCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class _ReasonedStep(_TradeStepCommand):
+class ReasonedStep(_TradeStepCommand):
     """A step with a reason."""
 
     reason: str
@@ -445,7 +445,7 @@ class _ReasonedStep(_TradeStepCommand):
         check_reason(self.reason)
 
 
-class CancelTrade(_ReasonedStep):
+class CancelTrade(ReasonedStep):
     """Cancel a trade that is not contracted yet."""
 
     __slots__ = ()
@@ -459,7 +459,7 @@ class CancelTrade(_ReasonedStep):
 
 
 @dataclass(frozen=True, slots=True)
-class ApproveFiling(_ReasonedStep):
+class ApproveFiling(ReasonedStep):
     """Approve a confirmed filing: it counts on its own day."""
 
     allowed: ClassVar = OPERATOR_ONLY
@@ -486,7 +486,7 @@ class ApproveFiling(_ReasonedStep):
         work.tell("trade.contracted", *parties.ids, reason=self.reason)
 
 
-class RejectFiling(_ReasonedStep):
+class RejectFiling(ReasonedStep):
     """Reject a filing."""
 
     __slots__ = ()
@@ -499,7 +499,7 @@ class RejectFiling(_ReasonedStep):
         work.tell("trade.rejected", *parties.ids, reason=self.reason)
 
 
-class ProposeTermination(_ReasonedStep):
+class ProposeTermination(ReasonedStep):
     """Propose to the other party to terminate the trade."""
 
     __slots__ = ()
@@ -542,7 +542,7 @@ class ApproveTermination(_TradeStepCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class TerminateTrade(_ReasonedStep):
+class TerminateTrade(ReasonedStep):
     """Terminate a trade for the exchange, with a reason; on an earlier day where that month is open."""
 
     allowed: ClassVar = OPERATOR_ONLY
@@ -567,7 +567,7 @@ class TerminateTrade(_ReasonedStep):
         work.tell("trade.terminated", *parties.ids, reason=self.reason)
 
 
-class ProposeReversal(_ReasonedStep):
+class ProposeReversal(ReasonedStep):
     """Propose to reverse a trade that should never have counted; another person decides."""
 
     __slots__ = ()

@@ -123,6 +123,20 @@ def check_fields(
     refuse(faults)
 
 
+def refuse_given(**given: object) -> None:
+    """Refuse fields that have no place in this kind of request. Raises TradeFieldsWrong."""
+    refuse([Fault(f"/{name}", "must be left out here") for name, value in given.items() if value is not None])
+
+
+def require_contract(number: str | None, sha256: str | None) -> tuple[str, str]:
+    """Give what identifies the contract of a negotiated trade. Raises TradeFieldsWrong where it is missing."""
+    named = {"contract_number": number, "contract_sha256": sha256}
+    refuse(
+        [Fault(f"/{name}", "must be given for a negotiated trade") for name, value in named.items() if value is None]
+    )
+    return str(number), str(sha256)
+
+
 def check_reference(external_ref: str | None) -> None:
     """Check a party's own reference. Raises TradeFieldsWrong."""
     refuse(text_faults([("external_ref", external_ref, REFERENCE_LIMIT)]))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, func
-from sqlmodel import Session, col, select
+from sqlalchemy import ColumnElement, case, func, literal_column
+from sqlalchemy import select as sa_select
+from sqlmodel import Session, col
 
 from exchange.journal.queries import Moment, present
 from exchange.money import Money
@@ -43,100 +44,93 @@ class Volume:
 NOTHING: Final = Volume(Money(0), Money(0), Money(0), 0)
 
 
-ENTRY_COLUMN = {
-    Dimension.VENUE: VolumeEntry.venue,
-    Dimension.BUYER: VolumeEntry.buyer_id,
-    Dimension.SELLER: VolumeEntry.seller_id,
-    Dimension.PRODUCT: VolumeEntry.product_id,
+ENTRY_COLUMN: Final[dict[Dimension, Any]] = {
+    Dimension.VENUE: col(VolumeEntry.venue),
+    Dimension.BUYER: col(VolumeEntry.buyer_id),
+    Dimension.SELLER: col(VolumeEntry.seller_id),
+    Dimension.PRODUCT: col(VolumeEntry.product_id),
 }
+"""Where an entry says what a rollup is kept by."""
 
 
-def cumulative(
-    session: Session,
-    moment: Moment,
-    as_of: date,
-    since: date | None = None,
-    dimension: Dimension = Dimension.TOTAL,
-    measure: Measure = Measure.CONTRACTED,
-) -> dict[str, Volume]:
-    """Give `cumulative(measure, as_of, known_at)` by the values of a dimension; with `since`, only the flow from that day on.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which volume: of a measure, by the values of a dimension, up to a business date, and perhaps from one on or of one value only."""
 
-    The total has the one value "".
-    """
-    now = moment.position == present(session).position
-    sums = _rolled_up(session, dimension, measure, as_of, since, None if now else moment.recorded_on)
-    if not now:
-        for value, volume in _entries_of_the_day(session, dimension, measure, as_of, since, moment).items():
-            sums[value] = sums.get(value, NOTHING) + volume
+    as_of: date
+    since: date | None = None
+    dimension: Dimension = Dimension.TOTAL
+    value: str | None = None
+    """Of buyer, seller or product only."""
+    measure: Measure = Measure.CONTRACTED
+
+
+def cumulative(session: Session, moment: Moment, question: Question) -> dict[str, Volume]:
+    """Give `cumulative(measure, as_of, known_at)` by the values of a dimension; the total has the one value ""."""
+    if moment.position == present(session).position:
+        return _rolled_up(session, question, None)
+    sums = _rolled_up(session, question, moment.recorded_on)
+    for value, volume in _entries_of_the_day(session, question, moment).items():
+        sums[value] = sums.get(value, NOTHING) + volume
     return sums
 
 
 def total(session: Session, moment: Moment, as_of: date, since: date | None = None) -> Volume:
     """Give the total of the contracted volume; with `since`, only the flow from that day on."""
-    return cumulative(session, moment, as_of, since).get("", NOTHING)
+    return cumulative(session, moment, Question(as_of, since)).get("", NOTHING)
 
 
-def _rolled_up(
-    session: Session,
-    dimension: Dimension,
-    measure: Measure,
-    as_of: date,
-    since: date | None,
-    recorded_before: date | None,
-) -> dict[str, Volume]:
-    query: Any = (
-        select(  # type: ignore[call-overload]  # five columns; the stubs stop at four
-            Rollup.value,
-            func.sum(Rollup.gross),
-            func.sum(Rollup.reversed),
-            func.sum(Rollup.net_excluding_vat),
-            func.sum(Rollup.trades),
-        )
-        .where(Rollup.measure == measure, Rollup.dimension == dimension, col(Rollup.effective_on) <= as_of)
-        .group_by(col(Rollup.value))
-    )
-    if since is not None:
-        query = query.where(col(Rollup.effective_on) >= since)
+def _rolled_up(session: Session, question: Question, recorded_before: date | None) -> dict[str, Volume]:
+    conditions: list[ColumnElement[bool]] = [
+        col(Rollup.measure) == question.measure,
+        col(Rollup.dimension) == question.dimension,
+        col(Rollup.effective_on) <= question.as_of,
+    ]
+    if question.value is not None:
+        conditions.append(col(Rollup.value) == question.value)
+    if question.since is not None:
+        conditions.append(col(Rollup.effective_on) >= question.since)
     if recorded_before is not None:
-        query = query.where(col(Rollup.recorded_on) < recorded_before)
-    return _volumes(session.exec(query))
+        conditions.append(col(Rollup.recorded_on) < recorded_before)
+    sums = (func.sum(column) for column in (Rollup.gross, Rollup.reversed, Rollup.net_excluding_vat, Rollup.trades))
+    query: Any = sa_select(col(Rollup.value), *sums).where(*conditions).group_by(col(Rollup.value))
+    return _volumes(session.execute(query))
 
 
-def _entries_of_the_day(
-    session: Session, dimension: Dimension, measure: Measure, as_of: date, since: date | None, moment: Moment
-) -> dict[str, Volume]:
+def _entries_of_the_day(session: Session, question: Question, moment: Moment) -> dict[str, Volume]:
     counted = col(VolumeEntry.movement) == Movement.COUNTED
     gross = col(VolumeEntry.gross)
     conditions: list[ColumnElement[bool]] = [
         col(VolumeEntry.recorded_on) == moment.recorded_on,
         col(VolumeEntry.position) <= moment.position,
-        col(VolumeEntry.measure) == measure,
-        col(VolumeEntry.effective_on) <= as_of,
+        col(VolumeEntry.measure) == question.measure,
+        col(VolumeEntry.effective_on) <= question.as_of,
     ]
-    if since is not None:
-        conditions.append(col(VolumeEntry.effective_on) >= since)
-    if dimension is Dimension.RELATED:
+    if question.since is not None:
+        conditions.append(col(VolumeEntry.effective_on) >= question.since)
+    if question.dimension is Dimension.RELATED:
         conditions.append(col(VolumeEntry.related).is_(True))
-    column: Any = ENTRY_COLUMN.get(dimension)
-    values = [] if column is None else [column]
+    column = ENTRY_COLUMN.get(question.dimension)
+    if question.value is not None and column is not None:
+        conditions.append(column == int(question.value))
+    constant = literal_column("'related'" if question.dimension is Dimension.RELATED else "''")
+    values: Any = constant if column is None else column
     query: Any = (
-        select(  # type: ignore[call-overload]  # with or without a value before the sums
-            *values,
+        sa_select(
+            values,
             func.sum(case((counted, gross), else_=0)),
             func.sum(case((counted, 0), else_=-gross)),
             func.sum(col(VolumeEntry.net_excluding_vat)),
             func.sum(case((counted, 1), else_=-1)),
         )
         .where(*conditions)
-        .group_by(*values)
+        .group_by(values)
     )
-    constant = "related" if dimension is Dimension.RELATED else ""
-    return _volumes(row if values else (constant, *row) for row in session.exec(query))
+    return _volumes(session.execute(query))
 
 
 def _volumes(rows: Iterable[Any]) -> dict[str, Volume]:
     return {
         str(value): Volume(Money(int(gross)), Money(int(taken_back)), Money(int(net)), int(trades))
         for value, gross, taken_back, net, trades in rows
-        if gross is not None
     }

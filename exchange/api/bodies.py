@@ -1,0 +1,173 @@
+"""One strict reader for every body and every query string. It says what is wrong by JSON pointer, and never repeats what was sent."""
+
+import json
+import re
+from typing import Any, Final, NoReturn, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from exchange.problems import Fault, Invalid, Malformed, TooLarge, UnsupportedMedia
+
+BODY_LIMIT: Final = 64 * 1024
+DEPTH_LIMIT: Final = 32
+DIGIT_LIMIT: Final = 18
+JSON_TYPE: Final = "application/json"
+_SHOWABLE: Final = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
+
+
+class Body(BaseModel):
+    """A body or query string: exactly these fields, none else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+B = TypeVar("B", bound=Body)
+
+
+class NotJson(Malformed):
+    """The body is not JSON as it must be (RFC 8259, in UTF-8)."""
+
+    remedy = (
+        "Send one JSON value: no duplicate names, no fractions or exponents, at most 18 digits, at most 32 levels deep."
+    )
+
+
+class BodyTooLong(TooLarge):
+    """The body is longer than allowed."""
+
+    remedy = "Send less at a time."
+
+
+class NotJsonType(UnsupportedMedia):
+    """The body must be declared as what it is."""
+
+    remedy = "Send `Content-Type: application/json`, uncompressed."
+
+
+class FieldsWrong(Invalid):
+    """Some field is missing, unknown or of the wrong form."""
+
+    remedy = "Correct the fields named in `errors`."
+
+
+class QueryWrong(Malformed):
+    """A query parameter is unknown, repeated or of the wrong form."""
+
+    remedy = "Correct the parameters named in `errors`."
+
+
+async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple[str, ...] = (JSON_TYPE,)) -> bytes:
+    """Read a body of at most `limit` bytes. Raises NotJsonType, BodyTooLong."""
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared not in media_types or "content-encoding" in request.headers:
+        raise NotJsonType("The media type is " + " or ".join(media_types) + ", and nothing is compressed.")
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLong(f"At most {limit} bytes are read.")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def parsed(raw: bytes) -> Any:
+    """Parse JSON strictly. Raises NotJson."""
+    try:
+        value = json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_distinct,
+            parse_int=_whole,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+    except UnicodeDecodeError:
+        raise NotJson("The body is not UTF-8.") from None
+    except RecursionError:
+        raise NotJson("The body is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"The body is not JSON: the mistake is at line {error.lineno}, column {error.colno}.") from None
+    if _deeper(value, DEPTH_LIMIT):
+        raise NotJson("The body is nested too deeply.")
+    return value
+
+
+def canonical_body(value: Any) -> bytes:
+    """Write a parsed body in its one form, of which the request's hash is taken. Raises NotJson."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        raise NotJson("The body has half a character: a lone surrogate.") from None
+
+
+def shaped(model: type[B], canonical: bytes) -> B:
+    """Give a body its shape. Raises FieldsWrong."""
+    try:
+        return model.model_validate_json(canonical, strict=True)
+    except ValidationError as error:
+        raise FieldsWrong("The body does not have the form that is asked for.", *faults_of(error)) from None
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Say which fields are at fault and why."""
+    return [
+        Fault("".join(f"/{part}" for part in _showable(line["loc"])), _rule(line["type"], line["msg"]))
+        for line in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def query(model: type[B], request: Request) -> B:
+    """Read a query string. Raises QueryWrong."""
+    pairs = request.query_params.multi_items()
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise QueryWrong("A parameter is given twice.")
+    try:
+        return model.model_validate_strings(dict(pairs))
+    except ValidationError as error:
+        raise QueryWrong("The query string does not have the form that is asked for.", *faults_of(error)) from None
+
+
+def _showable(place: tuple[int | str, ...]) -> list[str]:
+    """Give the way to a field; a name that only its sender knows is not repeated unless it looks like a field's."""
+    return [str(part) for part in place if _SHOWABLE.fullmatch(str(part))]
+
+
+def _rule(kind: str, message: str) -> str:
+    rules = {
+        "extra_forbidden": "is not known here; leave it out",
+        "missing": "is missing",
+        "json_invalid": "cannot be read",
+    }
+    return rules.get(kind) or message.removeprefix("Value error, ")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise NotJson("An object has the same name twice.")
+    return made
+
+
+def _whole(digits: str) -> int:
+    if len(digits.lstrip("-")) > DIGIT_LIMIT:
+        raise NotJson(f"A number has more than {DIGIT_LIMIT} digits.")
+    return int(digits)
+
+
+def _refuse_number(_: str) -> NoReturn:
+    raise NotJson("A number is not whole, or not a number at all.")
+
+
+def _deeper(value: Any, limit: int) -> bool:
+    level = [value]
+    while level and limit >= 0:
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        limit -= 1
+    return bool(level)

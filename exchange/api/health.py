@@ -1,0 +1,32 @@
+"""Whether the service lives, and whether it can serve."""
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from exchange.api.doors import json_response, office
+from exchange.api.problems import respond
+from exchange.journal.queries import present
+from exchange.problems import Unavailable
+
+log = logging.getLogger(__name__)
+
+
+class NotReady(Unavailable):
+    """The database cannot be read."""
+
+
+async def live(_: Request) -> Response:
+    """Say that the process answers."""
+    return json_response({"status": "live"})
+
+
+async def ready(request: Request) -> Response:
+    """Say where the journal stands, or that it cannot be read."""
+    try:
+        moment = await office(request).database.read(present)
+    except Exception:
+        log.exception("The database cannot be read")
+        return respond(NotReady("The journal's head cannot be read."))
+    return json_response({"status": "ready", "position": moment.position})

@@ -1,0 +1,334 @@
+"""Members over HTTP."""
+
+from typing import Any, Final
+
+from pydantic import Field
+from starlette.requests import Request
+
+from exchange.access.callers import KeyHolder
+from exchange.access.tables import READERS, Role
+from exchange.api.bodies import Body
+from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.shapes import Day, MoneyShape, Nothing, Reasoned, ReasonedOn, money_of
+from exchange.identifiers import MemberId, Prefix, written_id
+from exchange.members import commands
+from exchange.members.queries import find_member, list_members
+from exchange.members.rules import CompanyFields
+from exchange.members.states import MemberState
+from exchange.members.tables import Member, MemberRole
+from exchange.trades.queries import StatementLine, statement
+
+
+class Application(Body):
+    """What a company says of itself."""
+
+    legal_name: str = Field(examples=["湖南湘数科技有限公司"])
+    short_name: str = Field(examples=["湘数科技"])
+    legal_representative: str = Field(description="Personal: kept erasably, never answered.", examples=["张三"])
+    address: str = Field(examples=["长沙市岳麓区麓谷大道1号"])
+    region_code: str = Field(description="GB/T 2260", examples=["430104"])
+    industry_code: str = Field(description="GB/T 4754", examples=["I6510"])
+    roles: tuple[MemberRole, ...] = Field(examples=[["provider", "consumer"]])
+    contact: str = Field(description="Personal: kept erasably, never answered.", examples=["0731-88880000"])
+    group_parent_uscc: str | None = None
+    evidence: tuple[str, ...] = Field((), description="SHA-256 of each document")
+
+    @property
+    def company(self) -> CompanyFields:
+        """The same for the command."""
+        return CompanyFields(
+            legal_name=self.legal_name,
+            short_name=self.short_name,
+            legal_representative=self.legal_representative,
+            address=self.address,
+            region_code=self.region_code,
+            industry_code=self.industry_code,
+            roles=self.roles,
+            contact=self.contact,
+            group_parent_uscc=self.group_parent_uscc,
+            evidence=self.evidence,
+        )
+
+
+class NewApplication(Application):
+    """An application for membership."""
+
+    uscc: str = Field(
+        description="GB 32100-2015; a member's key applies for its own company only", examples=["91430100MA4L00001A"]
+    )
+
+
+class MemberChange(Reasoned):
+    """A renaming, a move, or a change of group."""
+
+    legal_name: str | None = None
+    short_name: str | None = None
+    region_code: str | None = None
+    group_parent_uscc: str | None = None
+    leaves_group: bool = False
+    effective_on: Day | None = None
+
+
+class MemberShape(Body):
+    """A member. To other members only id, uscc, legal_name, roles and state are shown, and only while it is active."""
+
+    id: str
+    uscc: str
+    state: MemberState
+    legal_name: str
+    roles: tuple[MemberRole, ...]
+    short_name: str | None = None
+    address: str | None = None
+    region_code: str | None = None
+    industry_code: str | None = None
+    group_parent_uscc: str | None = None
+    evidence: tuple[str, ...] | None = None
+    applied_on: Day | None = None
+    changed_on: Day | None = None
+    open_trades: int | None = None
+    changed_at: int | None = Field(None, description="position of the last change")
+
+
+class MemberList(PageShape):
+    """A page of members, in order of application."""
+
+    data: list[MemberShape]
+
+
+class MemberFilter(Page):
+    """Which members."""
+
+    state: MemberState | None = None
+    uscc: str | None = Field(None, max_length=18)
+
+
+class StatementQuery(Page):
+    """Which days, both included."""
+
+    from_: Day = Field(alias="from")
+    to: Day
+
+
+class LineShape(Body):
+    """One movement of a member's contracted volume."""
+
+    position: int
+    effective_on: Day
+    trade: str
+    contract_number: str
+    side: str = Field(examples=["sales"])
+    movement: str = Field(examples=["counted"])
+    counterparty_uscc: str
+    counterparty_name: str
+    gross: MoneyShape
+    net_excluding_vat: MoneyShape
+    balance: MoneyShape = Field(description="of that side, after this line")
+
+
+class BalancesShape(Body):
+    """What a member has sold and bought, cumulative, net of what was taken back."""
+
+    sales: MoneyShape
+    purchases: MoneyShape
+
+
+class StatementShape(PageShape):
+    """A member's statement of its contracted volume. The lines of this page lead from `opening` to `closing`."""
+
+    member: str
+    position: int
+    opening: BalancesShape
+    data: list[LineShape]
+    closing: BalancesShape
+
+
+def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
+    """Shape a member for who asks."""
+    own = caller.uscc is None or caller.uscc == member.uscc
+    shape: dict[str, Any] = {
+        "id": written_id(Prefix.MEMBER, member.id),
+        "uscc": member.uscc,
+        "state": member.state,
+        "legal_name": member.legal_name,
+        "roles": member.roles,
+    }
+    if own:
+        names = ("short_name", "address", "region_code", "industry_code", "group_parent_uscc", "evidence")
+        shape |= {
+            name: getattr(member, name) for name in (*names, "applied_on", "changed_on", "open_trades", "changed_at")
+        }
+    return MemberShape(**shape)
+
+
+async def _list(request: Request, caller: KeyHolder, asked: MemberFilter) -> MemberList:
+    place = after(request, caller, asked)
+    rows = await office(request).database.read(
+        list_members, caller.uscc, place[0] if place else None, asked.limit + 1, state=asked.state, uscc=asked.uscc
+    )
+    page = rows[: asked.limit]
+    more = len(rows) > asked.limit
+    return MemberList(
+        data=[shape_member(member, caller) for member in page],
+        next=cursor(request, caller, asked, [page[-1].id]) if more else None,
+    )
+
+
+async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
+    number = path_id(request, Prefix.MEMBER)
+    member = await office(request).database.read(find_member, MemberId(number), caller.uscc)
+    return shape_member(member, caller)
+
+
+async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape:
+    number = MemberId(path_id(request, Prefix.MEMBER))
+    place = after(request, caller, asked)
+    found = await office(request).database.read(
+        statement, number, asked.from_, asked.to, place, asked.limit, company=caller.uscc
+    )
+    return StatementShape(
+        member=written_id(Prefix.MEMBER, number),
+        position=found.position,
+        opening=BalancesShape(sales=money_of(found.opening.sales), purchases=money_of(found.opening.purchases)),
+        data=[_line(line) for line in found.lines],
+        closing=BalancesShape(sales=money_of(found.closing.sales), purchases=money_of(found.closing.purchases)),
+        next=cursor(request, caller, asked, found.next) if found.next else None,
+    )
+
+
+def _line(line: StatementLine) -> LineShape:
+    return LineShape(
+        position=line.position,
+        effective_on=line.effective_on,
+        trade=written_id(Prefix.TRADE, line.trade_id),
+        contract_number=line.contract_number,
+        side=line.side,
+        movement=line.movement,
+        counterparty_uscc=line.counterparty_uscc,
+        counterparty_name=line.counterparty_name,
+        gross=money_of(line.gross),
+        net_excluding_vat=money_of(line.net_excluding_vat),
+        balance=money_of(line.balance),
+    )
+
+
+def _step(path: str, operation: str, summary: str, command: Any) -> Write[ReasonedOn]:
+    return Write(
+        path=f"/members/{{id}}/{path}",
+        operation=operation,
+        summary=summary,
+        commands=(command,),
+        make=lambda body, number, _: command(MemberId(number), body.reason, body.effective_on),
+        body=ReasonedOn,
+        prefix=Prefix.MEMBER,
+    )
+
+
+def _two(path: str, operation: str, summary: str, propose: Any, approve: Any) -> list[Route]:
+    """Make the pair of routes of what needs two persons."""
+    return [
+        Write(
+            path=f"/members/{{id}}/{path}",
+            operation=f"propose_{operation}",
+            summary=f"Propose to {summary}: another person decides",
+            commands=(propose,),
+            make=lambda body, number, _: propose(MemberId(number), body.reason),
+            body=Reasoned,
+            status=202,
+            prefix=Prefix.MEMBER,
+        ),
+        Write(
+            path=f"/members/{{id}}/{path}/approval",
+            operation=f"approve_{operation}",
+            summary=f"Approve another person's proposal to {summary}",
+            commands=(approve,),
+            make=lambda _, number, __: approve(MemberId(number)),
+            body=Nothing,
+            prefix=Prefix.MEMBER,
+        ),
+    ]
+
+
+EVERYBODY: Final = READERS | {Role.MEMBER}
+
+ROUTES: Final[list[Route]] = [
+    Write(
+        path="/members",
+        operation="apply_for_membership",
+        summary="Apply for membership",
+        commands=(commands.ApplyForMembership,),
+        make=lambda body, _, __: commands.ApplyForMembership(body.uscc, body.company),
+        body=NewApplication,
+        status=201,
+    ),
+    Read(
+        path="/members",
+        operation="list_members",
+        summary="List members: to a member, the active ones and its own",
+        roles=EVERYBODY,
+        answer=_list,
+        query=MemberFilter,
+        shape=MemberList,
+        errors=(400, 401, 403),
+    ),
+    Read(
+        path="/members/{id}",
+        operation="show_member",
+        summary="Show a member",
+        roles=EVERYBODY,
+        answer=_show,
+        query=Nothing,
+        shape=MemberShape,
+    ),
+    Read(
+        path="/members/{id}/statement",
+        operation="show_statement",
+        summary="Show a member's statement: opening balance, lines, closing balance",
+        roles=EVERYBODY,
+        answer=_statement,
+        query=StatementQuery,
+        shape=StatementShape,
+    ),
+    _step("review", "start_review", "Take an application into review", commands.StartReview),
+    _step("correction-request", "request_correction", "Send an application back", commands.RequestCorrection),
+    Write(
+        path="/members/{id}/correction",
+        operation="correct_application",
+        summary="Answer a request for correction with the whole application anew",
+        commands=(commands.CorrectApplication,),
+        make=lambda body, number, _: commands.CorrectApplication(MemberId(number), body.company),
+        body=Application,
+        prefix=Prefix.MEMBER,
+    ),
+    _step("admission", "admit_member", "Admit a company", commands.AdmitMember),
+    _step("rejection", "reject_member", "Reject an application", commands.RejectMember),
+    _step("suspension", "suspend_member", "Suspend a member", commands.SuspendMember),
+    _step("reinstatement", "reinstate_member", "Let a suspended member trade again", commands.ReinstateMember),
+    _step("withdrawal", "withdraw_member", "End a membership at the member's wish", commands.WithdrawMember),
+    Write(
+        path="/members/{id}/change",
+        operation="change_member",
+        summary="Record that a member was renamed, moved, or changed its group",
+        commands=(commands.ChangeMember,),
+        make=lambda body, number, _: commands.ChangeMember(
+            MemberId(number),
+            body.reason,
+            legal_name=body.legal_name,
+            short_name=body.short_name,
+            region_code=body.region_code,
+            group_parent_uscc=body.group_parent_uscc,
+            leaves_group=body.leaves_group,
+            effective_on=body.effective_on,
+        ),
+        body=MemberChange,
+        prefix=Prefix.MEMBER,
+    ),
+    *_two("expulsion", "expulsion", "expel a member", commands.ProposeExpulsion, commands.ApproveExpulsion),
+    *_two(
+        "readmission",
+        "readmission",
+        "let an expelled company apply again",
+        commands.ProposeReadmission,
+        commands.ApproveReadmission,
+    ),
+]

@@ -1,0 +1,137 @@
+"""Problems as RFC 9457 `application/problem+json`: one table from kinds to statuses."""
+
+import logging
+from typing import Final
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from exchange.journal.journal import Overloaded
+from exchange.problems import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Malformed,
+    NotFound,
+    PreconditionFailed,
+    Problem,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMedia,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = "1"
+
+STATUS: Final[dict[type[Problem], int]] = {
+    Malformed: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    TooLarge: 413,
+    UnsupportedMedia: 415,
+    Invalid: 422,
+    Unavailable: 503,
+}
+
+HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
+
+log = logging.getLogger(__name__)
+
+
+class FaultShape(BaseModel):
+    """One field at fault."""
+
+    pointer: str = Field(description="JSON pointer into the body, or the name of a parameter", examples=["/gross"])
+    rule: str = Field(examples=["must be the sum of net and vat"])
+
+
+class ProblemShape(BaseModel):
+    """What is wrong, which rule says so, and what to do."""
+
+    type: str = Field(description="stable name of this type of problem", examples=["/problems/amount-wrong"])
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    errors: list[FaultShape]
+
+
+class NoRoute(NotFound):
+    """There is nothing at this address."""
+
+    remedy = "Look at /docs for what there is."
+
+
+class MethodWrong(Malformed):
+    """This address does not take this method."""
+
+    remedy = "Look at /docs for what it takes."
+
+
+def status_of(problem: Problem) -> int:
+    """Give the status of a problem by its kind."""
+    return next(STATUS[kind] for kind in type(problem).__mro__ if kind in STATUS)
+
+
+def shape_of(problem: Problem, status: int | None = None) -> dict[str, object]:
+    """Give a problem's body."""
+    return {
+        "type": f"/problems/{problem.type_name()}",
+        "title": problem.title(),
+        "status": status or status_of(problem),
+        "detail": problem.detail or problem.title(),
+        "remedy": problem.remedy,
+        "errors": [{"pointer": fault.pointer, "rule": fault.rule} for fault in problem.faults],
+    }
+
+
+def respond(problem: Problem, status: int | None = None, headers: dict[str, str] | None = None) -> Response:
+    """Answer with a problem."""
+    body = shape_of(problem, status)
+    code = status or status_of(problem)
+    return Response(
+        orjson.dumps(body), status_code=code, media_type=MEDIA_TYPE, headers=HEADERS.get(code, {}) | (headers or {})
+    )
+
+
+async def _problem(_: Request, problem: Exception) -> Response:
+    assert isinstance(problem, Problem)
+    return respond(problem)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
+        return respond(MethodWrong("The method is not one of those in `Allow`."), 405, dict(error.headers or {}))
+    return respond(NoRoute("There is no such route."))
+
+
+async def _defect(request: Request, error: Exception) -> Response:
+    log.error("A request failed: %s %s", request.method, request.scope.get("path"), exc_info=error)
+    body = {
+        "type": "/problems/defect",
+        "title": "The service failed at this request.",
+        "status": 500,
+        "detail": "Nothing of it was recorded, as far as the service can tell.",
+        "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
+        "errors": [],
+    }
+    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Let the application answer all that goes wrong as problems."""
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _defect)
+
+
+__all__ = ["MEDIA_TYPE", "Overloaded", "ProblemShape", "install", "respond", "shape_of", "status_of"]

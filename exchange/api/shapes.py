@@ -1,0 +1,92 @@
+"""The shapes that bodies and answers are made of."""
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+
+from exchange.api.bodies import Body
+from exchange.clock import instant_text
+from exchange.identifiers import Prefix, read_id, written_id
+from exchange.money import Money
+
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+
+
+def _day(value: Any) -> Any:
+    if isinstance(value, str) and not _DAY.fullmatch(value):
+        raise ValueError("must be a date, as 2023-12-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day), Field(examples=["2023-12-31"])]
+
+
+class MoneyBody(Body):
+    """An amount: a string of whole fen (1 CNY = 100 fen), so that no program rounds it."""
+
+    amount: Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,17})$"), Field(examples=["10600000"])]
+    currency: Literal["CNY"]
+
+    @property
+    def money(self) -> Money:
+        """The amount in fen."""
+        return Money(int(self.amount))
+
+
+class MoneyShape(Body):
+    """An amount in an answer: whole fen, perhaps negative."""
+
+    amount: str = Field(examples=["89700000000"])
+    currency: Literal["CNY"] = "CNY"
+
+
+def money_of(amount: Money) -> MoneyShape:
+    """Shape an amount."""
+    return MoneyShape(amount=str(amount))
+
+
+def id_type(prefix: Prefix) -> Any:
+    """Give the type of a field that holds an id of that kind, read as its number; written as text in the document."""
+
+    def read(value: Any) -> Any:
+        number = read_id(prefix, value) if isinstance(value, str) else None
+        if number is None:
+            raise ValueError(f"must be an id of the form {written_id(prefix, 9120)}")
+        return number
+
+    shown = Field(json_schema_extra={"type": "string", "examples": [written_id(prefix, 9120)]})
+    return Annotated[int, BeforeValidator(read), shown]
+
+
+class Done(Body):
+    """What every accepted write answers: what it made or changed, its state now, and where the journal recorded it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(examples=["trd_000000009120"])
+    state: str | None = Field(None, examples=["contracted"])
+    position: int = Field(examples=[9120])
+    recorded_at: str = Field(examples=["2026-12-31T15:59:59.120000Z"])
+
+
+class Reasoned(Body):
+    """A decision with its reason."""
+
+    reason: str = Field(examples=["Documents complete."])
+
+
+class ReasonedOn(Reasoned):
+    """A decision with its reason, perhaps dated in the past by staff."""
+
+    effective_on: Day | None = None
+
+
+class Nothing(Body):
+    """An empty object: the route says it all."""
+
+
+def instant_of(instant: datetime) -> str:
+    """Write an instant."""
+    return instant_text(instant)

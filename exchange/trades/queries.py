@@ -1,0 +1,254 @@
+"""What can be asked of trades."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, or_
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from exchange.identifiers import MemberId, TradeId
+from exchange.journal.queries import Moment, present
+from exchange.members.queries import ids_of
+from exchange.members.tables import Member
+from exchange.money import Money
+from exchange.problems import Fault, Invalid, NotFound
+from exchange.trades.states import TradeState
+from exchange.trades.tables import Side, Trade, TradeMode, Venue
+from exchange.volume.queries import NOTHING, Question, cumulative
+from exchange.volume.tables import Dimension, VolumeEntry
+
+Buyer: Final = aliased(Member, name="buyer")
+Seller: Final = aliased(Member, name="seller")
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A trade with its parties."""
+
+    trade: Trade
+    buyer: Member
+    seller: Member
+
+
+def _deals() -> Any:  # a select of three tables
+    return (
+        select(Trade, Buyer, Seller)
+        .join(Buyer, col(Buyer.id) == Trade.buyer_id)
+        .join(Seller, col(Seller.id) == Trade.seller_id)
+    )
+
+
+def own(company: str, side: Side | None = None) -> ColumnElement[bool]:
+    """Select the trades to which a company is a party, on one side or either."""
+    sides = {Side.BUYER: col(Trade.buyer_id), Side.SELLER: col(Trade.seller_id)}
+    columns = sides.values() if side is None else [sides[side]]
+    return or_(*(column.in_(ids_of(company)) for column in columns))
+
+
+def find_trade(session: Session, trade_id: TradeId, company: str | None) -> Deal:
+    """Give a trade to its parties and to staff (`company` None). Raises NotFound."""
+    query = _deals().where(Trade.id == trade_id)
+    if company is not None:
+        query = query.where(own(company))
+    row = session.exec(query).one_or_none()
+    if row is None:
+        raise NotFound("There is no such thing here, or it is not yours to see.")
+    return Deal(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class TradeFilter:
+    """Which trades: all that is given must hold. Days are business dates on which they count, both included."""
+
+    state: TradeState | None = None
+    mode: TradeMode | None = None
+    venue: Venue | None = None
+    side: Side | None = None
+    contract_number: str | None = None
+    external_ref: str | None = None
+    since: date | None = None
+    until: date | None = None
+
+
+def list_trades(session: Session, company: str | None, after: int | None, limit: int, which: TradeFilter) -> list[Deal]:
+    """List trades, the oldest first; to a company its own. A party's own reference finds only what it referred to."""
+    conditions: list[ColumnElement[bool]] = []
+    if company is not None:
+        conditions.append(own(company, which.side))
+    if which.external_ref is not None:
+        conditions.append(_referred(which.external_ref, company))
+    equal = {
+        Trade.state: which.state,
+        Trade.mode: which.mode,
+        Trade.venue: which.venue,
+        Trade.contract_number: which.contract_number,
+    }
+    conditions += [col(column) == value for column, value in equal.items() if value is not None]
+    if which.since is not None:
+        conditions.append(col(Trade.effective_on) >= which.since)
+    if which.until is not None:
+        conditions.append(col(Trade.effective_on) <= which.until)
+    if after is not None:
+        conditions.append(col(Trade.id) > after)
+    query = _deals().where(*conditions).order_by(col(Trade.id)).limit(limit)
+    return [Deal(*row) for row in session.exec(query)]
+
+
+def _referred(reference: str, company: str | None) -> ColumnElement[bool]:
+    refs = [(col(Trade.buyer_ref), col(Trade.buyer_id)), (col(Trade.seller_ref), col(Trade.seller_id))]
+    if company is None:
+        return or_(*(column == reference for column, _ in refs))
+    return or_(*((column == reference) & member.in_(ids_of(company)) for column, member in refs))
+
+
+class PeriodWrong(Invalid):
+    """The period ends before it begins."""
+
+    remedy = "Give `from` no later than `to`."
+
+
+@dataclass(frozen=True, slots=True)
+class Balances:
+    """What a member has sold and bought, cumulative and net of what was taken back, in fen."""
+
+    sales: Money
+    purchases: Money
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One movement; `balance` is that side's after it."""
+
+    position: int
+    number: int
+    effective_on: date
+    trade_id: TradeId
+    contract_number: str
+    side: str
+    movement: str
+    counterparty_uscc: str
+    counterparty_name: str
+    gross: Money
+    net_excluding_vat: Money
+    balance: Money
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One page of a statement: opening + lines = closing, as known at `position`."""
+
+    position: int
+    opening: Balances
+    lines: list[StatementLine]
+    closing: Balances
+    next: list[Any] | None
+    """The place from which the next page goes on, with the balances there; None on the last page."""
+
+
+def statement(  # noqa: PLR0913 - what to ask
+    session: Session,
+    member_id: MemberId,
+    since: date,
+    until: date,
+    place: Sequence[Any] | None,
+    limit: int,
+    *,
+    company: str | None,
+) -> Statement:
+    """Give a page of a member's statement, by business date and position. All pages are as known at the first one's position.
+
+    Raises NotFound to another company, PeriodWrong.
+    """
+    member = session.get(Member, member_id)
+    if member is None or company not in {None, member.uscc}:
+        raise NotFound("There is no such thing here, or it is not yours to see.")
+    if until < since:
+        raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
+    moment = present(session) if place is None else Moment(place[0], present(session).recorded_at)
+    sales, purchases = (
+        (place[1], place[2]) if place else _balances(session, moment, member_id, since - timedelta(days=1))
+    )
+    opening = Balances(Money(sales), Money(purchases))
+    lines = []
+    rows = _movements(session, member_id, since, until, moment, place[3:] if place else None, limit + 1)
+    for entry, deal in rows[:limit]:
+        sells = entry.seller_id == member_id
+        sales += entry.gross if sells else 0
+        purchases += 0 if sells else entry.gross
+        other = deal.buyer if sells else deal.seller
+        lines.append(
+            StatementLine(
+                position=entry.position,
+                number=entry.number,
+                effective_on=entry.effective_on,
+                trade_id=entry.trade_id,
+                contract_number=deal.trade.contract_number,
+                side="sales" if sells else "purchases",
+                movement=entry.movement,
+                counterparty_uscc=other.uscc,
+                counterparty_name=other.legal_name,
+                gross=entry.gross,
+                net_excluding_vat=entry.net_excluding_vat,
+                balance=Money(sales if sells else purchases),
+            )
+        )
+    last = lines[-1] if len(rows) > limit else None
+    return Statement(
+        position=moment.position,
+        opening=opening,
+        lines=lines,
+        closing=Balances(Money(sales), Money(purchases)),
+        next=[moment.position, sales, purchases, last.effective_on.isoformat(), last.position, last.number]
+        if last
+        else None,
+    )
+
+
+def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date) -> tuple[int, int]:
+    sides = (Dimension.SELLER, Dimension.BUYER)
+    sold, bought = (
+        cumulative(session, moment, Question(as_of, dimension=side, value=str(member_id)))
+        .get(str(member_id), NOTHING)
+        .net
+        for side in sides
+    )
+    return sold, bought
+
+
+def _movements(  # noqa: PLR0913, PLR0917 - what to ask
+    session: Session,
+    member_id: MemberId,
+    since: date,
+    until: date,
+    moment: Moment,
+    after: Sequence[Any] | None,
+    limit: int,
+) -> list[tuple[VolumeEntry, Deal]]:
+    order = (col(VolumeEntry.effective_on), col(VolumeEntry.position), col(VolumeEntry.number))
+    conditions: list[ColumnElement[bool]] = [
+        order[0] >= since,
+        order[0] <= until,
+        order[1] <= moment.position,
+    ]
+    if after is not None:
+        day, position, number = date.fromisoformat(after[0]), after[1], after[2]
+        later = (order[1] > position) | ((order[1] == position) & (order[2] > number))
+        conditions.append((order[0] > day) | ((order[0] == day) & later))
+    found: list[tuple[VolumeEntry, Deal]] = []
+    # One side at a time, so that each is a walk along its own index.
+    for side in (VolumeEntry.seller_id, VolumeEntry.buyer_id):
+        query: Any = (
+            select(VolumeEntry, Trade, Buyer, Seller)
+            .join(Trade, col(Trade.id) == VolumeEntry.trade_id)
+            .join(Buyer, col(Buyer.id) == VolumeEntry.buyer_id)
+            .join(Seller, col(Seller.id) == VolumeEntry.seller_id)
+            .where(col(side) == member_id, *conditions)
+            .order_by(*order)
+            .limit(limit)
+        )
+        found += [(entry, Deal(trade, buyer, seller)) for entry, trade, buyer, seller in session.exec(query)]
+    found.sort(key=lambda row: (row[0].effective_on, row[0].position, row[0].number))
+    return found[:limit]
