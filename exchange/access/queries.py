@@ -3,7 +3,7 @@
 from sqlmodel import Session, select
 
 from exchange.access.callers import KeyHolder, caller_of
-from exchange.access.tables import ApiKey, KeyState
+from exchange.access.tables import OFFICE_ID, ApiKey, KeyState, Office
 
 
 def caller_by_secret(session: Session, secret_sha256: str) -> KeyHolder | None:
@@ -12,3 +12,8 @@ def caller_by_secret(session: Session, secret_sha256: str) -> KeyHolder | None:
     if key is None or key.state is not KeyState.ACTIVE:
         return None
     return caller_of(key.id, key.role, key.uscc, key.person_id)
+
+
+def operators_exist(session: Session) -> bool:
+    """Tell whether there has ever been an operator's key."""
+    return session.get(Office, OFFICE_ID) is not None

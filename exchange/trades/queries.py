@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from exchange.access.tables import Proposal, ProposalKind, ProposalState
 from exchange.identifiers import MemberId, TradeId
 from exchange.journal.queries import Moment, present
 from exchange.members.queries import ids_of
@@ -252,3 +253,22 @@ def _movements(  # noqa: PLR0913, PLR0917 - what to ask
         found += [(entry, Deal(trade, buyer, seller)) for entry, trade, buyer, seller in session.exec(query)]
     found.sort(key=lambda row: (row[0].effective_on, row[0].position, row[0].number))
     return found[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReversal:
+    """A reversal that waits for a second person."""
+
+    trade: str
+    proposed_on: date
+    reason: str
+
+
+def open_reversals(session: Session) -> list[OpenReversal]:
+    """List the reversals that wait, the oldest first."""
+    query = (
+        select(Proposal)
+        .where(Proposal.kind == ProposalKind.REVERSAL, Proposal.state == ProposalState.OPEN)
+        .order_by(col(Proposal.id))
+    )
+    return [OpenReversal(one.subject, one.proposed_on, one.reason) for one in session.exec(query)]

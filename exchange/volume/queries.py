@@ -113,7 +113,8 @@ def _entries_of_the_day(session: Session, question: Question, moment: Moment) ->
     column = ENTRY_COLUMN.get(question.dimension)
     if question.value is not None and column is not None:
         conditions.append(column == int(question.value))
-    constant = literal_column("'related'" if question.dimension is Dimension.RELATED else "''")
+    # CAST: PostgreSQL groups by no bare constant.
+    constant: Any = literal_column(f"CAST('{'related' if question.dimension is Dimension.RELATED else ''}' AS TEXT)")
     values: Any = constant if column is None else column
     query: Any = (
         sa_select(

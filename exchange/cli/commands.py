@@ -1,0 +1,450 @@
+"""The commands, one function each: read the arguments, have it done, tell."""
+
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvicorn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from exchange import clock, revisions
+from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
+from exchange.access.commands import CreateKey, RevokeKey
+from exchange.access.queries import operators_exist
+from exchange.access.tables import Role
+from exchange.app import openapi_json
+from exchange.cli.running import EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.identifiers import KeyId, Prefix, TradeId, read_id
+from exchange.imports.kinds import KINDS, Kind
+from exchange.imports.running import Report
+from exchange.imports.running import run as run_import
+from exchange.journal.callers import Caller
+from exchange.money import yuan_text
+from exchange.problems import Fault, Invalid, Problem
+from exchange.regulator.integrity import INVARIANTS, findings
+from exchange.regulator.queries import Summary, summary
+from exchange.trades.commands import ApproveReversal
+from exchange.trades.queries import open_reversals
+from exchange.volume.commands import CloseMonth
+
+app = typer.Typer(
+    name="exchange",
+    help=f"The ledger of a data exchange.\n\n{EXIT_CODES_HELP}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
+import_app = typer.Typer(
+    help="Old records from CSV files; the acting operator's key is in EXCHANGE_KEY.", no_args_is_help=True
+)
+reversals_app = typer.Typer(help="Reversals that wait for a second person.", no_args_is_help=True)
+app.add_typer(database_app, name="db")
+app.add_typer(keys_app, name="keys")
+app.add_typer(import_app, name="import")
+app.add_typer(reversals_app, name="reversals")
+
+
+class ArgumentWrong(Invalid):
+    """An argument cannot be read."""
+
+    remedy = "Look at --help for examples."
+
+
+@database_app.command("upgrade")
+def upgrade() -> None:
+    """Bring the database to the newest schema; an empty one is made.
+
+    Example: EXCHANGE_DATABASE_URL=sqlite:///exchange.db exchange db upgrade
+    """
+
+    async def work() -> None:
+        async with desk(current=False) as place:
+            await revisions.upgrade(place.database)
+            console.print(f"{place.database} is at {revisions.newest()}.")
+
+    wait(work())
+
+
+@database_app.command("current")
+def current() -> None:
+    """Say which schema the database has, and which one this program needs.
+
+    Example: exchange db current
+    """
+
+    async def work() -> None:
+        async with desk(current=False) as place:
+            found = await revisions.current(place.database)
+            console.print(f"{place.database} is at {found or 'no revision'}; {revisions.newest()} is needed.")
+
+    wait(work())
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 8000,
+) -> None:
+    """Serve the API, with its docs at /docs, until stopped.
+
+    Example: exchange serve --port 8080
+    """
+
+    async def look() -> None:
+        async with desk():
+            pass
+
+    wait(look())
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.setblocking(False)
+        console.print(
+            f"Serving at http://{host}:{listener.getsockname()[1]} — docs at /docs — stop with Ctrl-C", soft_wrap=True
+        )
+        config = uvicorn.Config(
+            "exchange.app:create_app",
+            factory=True,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            server_header=False,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=30,
+        )
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@keys_app.command("create")
+def create_key(
+    role: Annotated[Role, typer.Option(help="What the key is for.")],
+    person: Annotated[str, typer.Option(help="Who uses it: keys belong to persons.")],
+    member: Annotated[str | None, typer.Option(help="The company's uscc, for a member's key.")] = None,
+) -> None:
+    """Make a key and show it, this once. The first operator's needs no key; every other needs an operator's in EXCHANGE_KEY.
+
+    Examples:
+      exchange keys create --role operator --person 李四
+
+      exchange keys create --role member --member 91430100MA4L00001A --person 张三
+    """
+
+    async def work() -> str:
+        secret = written_secret(secrets.token_bytes(SECRET_LENGTH))
+        digest = secret_hash(secret)
+        assert digest is not None
+        command = CreateKey(role, person, digest, member)
+        async with desk() as place:
+            first = not await place.database.read(operators_exist)
+            await place.do(command, Caller.SYSTEM if first else await place.caller())
+        return secret
+
+    typer.echo(wait(work()))
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="The key's id, as key_000000000042.")]) -> None:
+    """Revoke a key: from now on it opens nothing.
+
+    Example: exchange keys revoke key_000000000042
+    """
+    number = _id(Prefix.KEY, key_id)
+
+    async def work() -> None:
+        async with desk() as place:
+            await place.do(RevokeKey(KeyId(number)), await place.caller())
+
+    wait(work())
+    console.print(f"{key_id} is revoked.")
+
+
+@app.command()
+def close(month: Annotated[str, typer.Argument(help="The month, as 2023-12.")]) -> None:
+    """Close a month: what is filed for it from now on is late. Months are closed one after the other.
+
+    Example: exchange close 2023-12
+    """
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+        raise ArgumentWrong("That is no month.", Fault("/month", "must be as 2023-12"))
+
+    async def work() -> None:
+        async with desk() as place:
+            told = await place.do(CloseMonth(date.fromisoformat(f"{month}-01")), await place.caller())
+            console.print(f"{told['month']} is closed, at position {told['position']}.")
+
+    wait(work())
+
+
+def _importer(kind: Kind) -> None:
+    """Add the command that imports one kind of file."""
+
+    def command(
+        file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8.")],
+        *,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look whether each row can be read.")] = False,
+    ) -> None:
+        report = import_file(kind, file, dry_run=dry_run)
+        console.print(
+            f"{report.rows} rows: {report.added} {'can be read' if dry_run else 'added'}, "
+            f"{report.there_already} there already, {report.refused} refused."
+        )
+        for line in report.first_refusals:
+            console.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)
+        if report.refused_file is not None:
+            console.print(
+                f"Refused rows with their reasons are in {report.refused_file}: mend and import them.", soft_wrap=True
+            )
+            raise typer.Exit(FOUND_WANTING)
+
+    heads = ", ".join(f"{english} ({chinese})" for english, chinese in kind.heads.items())
+    command.__doc__ = (
+        f"Import {kind.name}. The same row twice adds nothing; refused rows are written beside the file.\n\n"
+        f"Example: exchange import {kind.name} {kind.name}.csv\n\nColumns, in English or Chinese: {heads}."
+    )
+    import_app.command(kind.name)(command)
+
+
+for _kind in KINDS.values():
+    _importer(_kind)
+
+
+def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
+    """Import a file as the operator of EXCHANGE_KEY, with a progress bar."""
+
+    async def work(progress: Progress) -> Report:
+        task = progress.add_task(f"import {kind.name}", total=_lines(file))
+
+        def tell(report: Report) -> None:
+            progress.update(task, completed=report.rows)
+
+        async with desk() as place:
+            caller = await place.caller()
+            if dry_run:
+                return await run_import(kind, file, None, caller, tell)
+            async with place.journal() as journal:
+                return await run_import(kind, file, journal, caller, tell)
+
+    with progress_bar() as progress:
+        return wait(work(progress))
+
+
+def progress_bar() -> Progress:
+    """Make a bar for long work: how far, how fast, how long still."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _lines(file: Path) -> int | None:
+    """Count the lines of a file, so that a bar can show how many are left; the reader itself says what is wrong with it."""
+    try:
+        with file.open("rb") as opened:
+            return max(0, sum(chunk.count(b"\n") for chunk in iter(lambda: opened.read(1 << 20), b"")) - 1)
+    except OSError:
+        return 0
+
+
+@reversals_app.command("list")
+def list_reversals() -> None:
+    """List the trades whose reversal waits for another person.
+
+    Example: exchange reversals list
+    """
+
+    async def work() -> None:
+        async with desk() as place:
+            await place.caller()
+            waiting = await place.database.read(open_reversals)
+        table = Table("trade", "proposed on", "reason")
+        for one in waiting:
+            table.add_row(one.trade, one.proposed_on.isoformat(), one.reason)
+        console.print(table)
+
+    wait(work())
+
+
+@reversals_app.command("approve")
+def approve_reversals(
+    trades: Annotated[list[str] | None, typer.Argument(help="Trades, as trd_000000000042.")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
+) -> None:
+    """Approve reversals that another person proposed.
+
+    Examples:
+      exchange reversals approve trd_000000000042
+
+      exchange reversals approve --all
+    """
+    if bool(trades) == everything:
+        raise ArgumentWrong("Name trades, or say --all.")
+    refused = wait(_approve(trades))
+    if refused:
+        raise typer.Exit(FOUND_WANTING)
+
+
+async def _approve(trades: list[str] | None) -> int:
+    refused = approved = 0
+    async with desk() as place:
+        caller = await place.caller()
+        waiting = trades or [one.trade for one in await place.database.read(open_reversals)]
+        numbers = [(trade, _id(Prefix.TRADE, trade)) for trade in waiting]
+        for trade, number in numbers:
+            try:
+                await place.do(ApproveReversal(TradeId(number)), caller)
+                approved += 1
+            except Problem as problem:
+                refused += 1
+                console.print(
+                    f"{trade}: {problem.title()} {problem.detail}", style="yellow", markup=False, soft_wrap=True
+                )
+    console.print(f"{approved} reversals approved, {refused} refused.")
+    return refused
+
+
+def _id(prefix: Prefix, text: str) -> int:
+    number = read_id(prefix, text)
+    if number is None:
+        raise ArgumentWrong(f"That is no id of the form {prefix}_000000000042.")
+    return number
+
+
+@app.command("summary")
+def show_summary(
+    as_of: Annotated[str | None, typer.Option(help="Business date, as 2023-12-31; today where left out.")] = None,
+    known_at: Annotated[str | None, typer.Option(help="Journal position, or instant as 2023-12-31T16:00:00Z.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="In the API's shape.")] = False,
+) -> None:
+    """Show the headline: members, cumulative volume, growth; for any past day, as known at any past moment.
+
+    Examples:
+      exchange summary --as-of 2023-12-31 --json
+
+      exchange summary --known-at 9120
+    """
+    found = wait(read_summary(_day(as_of), _moment(known_at)))
+    if as_json:
+        typer.echo(orjson.dumps(found.shape(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        console.print(headline(found))
+
+
+async def read_summary(as_of: date | None = None, known_at: int | datetime | None = None) -> Summary:
+    """Ask for the headline."""
+    async with desk() as place:
+        return await place.database.read(summary, clock.business_day(clock.now()), as_of, known_at)
+
+
+def _day(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentWrong("That is no day.", Fault("/as-of", "must be as 2023-12-31")) from None
+
+
+def _moment(text: str | None) -> int | datetime | None:
+    if text is None or re.fullmatch(r"[1-9][0-9]{0,17}", text, re.ASCII):
+        return None if text is None else int(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = datetime.min  # noqa: DTZ901 - refused in the next line
+    if instant.tzinfo is None:
+        raise ArgumentWrong("That is no moment.", Fault("/known-at", "must be a position, or an instant with its zone"))
+    return instant
+
+
+def headline(found: Summary) -> Table:
+    """Lay the headline out for people."""
+    volume = found.contracted
+    table = Table(title=f"As of {found.as_of}, as known at position {found.moment.position}", show_header=False)
+    rows: list[tuple[str, Any]] = [
+        ("Active members 数商会员", f"{found.members_active:,} (ever admitted {found.members_ever_admitted:,})"),
+        ("Cumulative volume 累计交易额", f"{yuan_text(volume.net)}  ({volume.net / 10**10:,.4f} 亿元)"),
+        ("  on exchange 场内", yuan_text(found.on_exchange)),
+        ("  filed 场外备案", yuan_text(found.off_exchange_filed)),
+        ("  between related parties 关联", yuan_text(found.related_parties)),
+        ("  counted, then taken back 冲正", f"{yuan_text(volume.gross)} − {yuan_text(volume.reversed)}"),
+        ("Trades counted 成交", f"{volume.trades:,}"),
+        ("Listings for sale 挂牌", f"{found.listings_listed:,}"),
+        ("Growth 同比 / 环比", f"{found.yoy or '—'} / {found.mom or '—'}"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+@app.command()
+def verify() -> None:
+    """Check every invariant on the stored rows; exit status 1 where one does not hold.
+
+    Example: exchange verify
+    """
+    if not wait(run_verify()):
+        raise typer.Exit(FOUND_WANTING)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many invariants hold."""
+
+    held: int = 0
+    broken: int = 0
+
+
+async def run_verify() -> bool:
+    """Check, telling each; say whether all hold."""
+    tally = Tally()
+
+    def look(session: Any) -> None:
+        for finding in findings(session):
+            mark = "[green]✓[/green]" if not finding.offending else "[red]✗[/red]"
+            console.print(
+                f"{mark} {finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]",
+                soft_wrap=True,
+            )
+            for row in finding.offending:
+                console.print(f"       {row}", style="red", markup=False, soft_wrap=True)
+            tally.held += not finding.offending
+            tally.broken += bool(finding.offending)
+
+    async with desk() as place:
+        await place.database.read(look)
+    console.print(f"{tally.held} of {len(INVARIANTS)} invariants hold.")
+    return tally.broken == 0
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document.
+
+    Example: exchange openapi > openapi/exchange.json
+    """
+    typer.echo(openapi_json(), nl=False)
+
+
+@app.command()
+def demo(folder: Annotated[Path, typer.Option(help="Where its files and database stay.")] = Path("demo")) -> None:
+    """Do the main job from beginning to end: four years of history imported and closed, two companies trading live, all verified.
+
+    Example: exchange demo
+    """
+    from exchange.demo.run import run_demo
+
+    run_demo(folder)

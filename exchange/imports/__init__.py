@@ -1,0 +1,1 @@
+"""The door for files: rows become commands, the same that everybody has."""
