@@ -3,33 +3,30 @@
 import re
 import secrets
 import socket
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
 import uvicorn
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table
 
-from exchange import clock, revisions
+from exchange import revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.app import openapi_json
+from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.running import Report
 from exchange.imports.running import run as run_import
 from exchange.journal.callers import Caller
-from exchange.money import yuan_text
 from exchange.problems import Fault, Invalid, Problem
-from exchange.regulator.integrity import INVARIANTS, findings
-from exchange.regulator.queries import Summary, summary
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -237,19 +234,6 @@ def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
         return wait(work(progress))
 
 
-def progress_bar() -> Progress:
-    """Make a bar for long work: how far, how fast, how long still."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-    )
-
-
 def _lines(file: Path) -> int | None:
     """Count the lines of a file, so that a bar can show how many are left; the reader itself says what is wrong with it."""
     try:
@@ -345,12 +329,6 @@ def show_summary(
         console.print(headline(found))
 
 
-async def read_summary(as_of: date | None = None, known_at: int | datetime | None = None) -> Summary:
-    """Ask for the headline."""
-    async with desk() as place:
-        return await place.database.read(summary, clock.business_day(clock.now()), as_of, known_at)
-
-
 def _day(text: str | None) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
@@ -370,26 +348,6 @@ def _moment(text: str | None) -> int | datetime | None:
     return instant
 
 
-def headline(found: Summary) -> Table:
-    """Lay the headline out for people."""
-    volume = found.contracted
-    table = Table(title=f"As of {found.as_of}, as known at position {found.moment.position}", show_header=False)
-    rows: list[tuple[str, Any]] = [
-        ("Active members 数商会员", f"{found.members_active:,} (ever admitted {found.members_ever_admitted:,})"),
-        ("Cumulative volume 累计交易额", f"{yuan_text(volume.net)}  ({volume.net / 10**10:,.4f} 亿元)"),
-        ("  on exchange 场内", yuan_text(found.on_exchange)),
-        ("  filed 场外备案", yuan_text(found.off_exchange_filed)),
-        ("  between related parties 关联", yuan_text(found.related_parties)),
-        ("  counted, then taken back 冲正", f"{yuan_text(volume.gross)} − {yuan_text(volume.reversed)}"),
-        ("Trades counted 成交", f"{volume.trades:,}"),
-        ("Listings for sale 挂牌", f"{found.listings_listed:,}"),
-        ("Growth 同比 / 环比", f"{found.yoy or '—'} / {found.mom or '—'}"),
-    ]
-    for name, value in rows:
-        table.add_row(name, value)
-    return table
-
-
 @app.command()
 def verify() -> None:
     """Check every invariant on the stored rows; exit status 1 where one does not hold.
@@ -398,36 +356,6 @@ def verify() -> None:
     """
     if not wait(run_verify()):
         raise typer.Exit(FOUND_WANTING)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How many invariants hold."""
-
-    held: int = 0
-    broken: int = 0
-
-
-async def run_verify() -> bool:
-    """Check, telling each; say whether all hold."""
-    tally = Tally()
-
-    def look(session: Any) -> None:
-        for finding in findings(session):
-            mark = "[green]✓[/green]" if not finding.offending else "[red]✗[/red]"
-            console.print(
-                f"{mark} {finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]",
-                soft_wrap=True,
-            )
-            for row in finding.offending:
-                console.print(f"       {row}", style="red", markup=False, soft_wrap=True)
-            tally.held += not finding.offending
-            tally.broken += bool(finding.offending)
-
-    async with desk() as place:
-        await place.database.read(look)
-    console.print(f"{tally.held} of {len(INVARIANTS)} invariants hold.")
-    return tally.broken == 0
 
 
 @app.command()
@@ -445,6 +373,6 @@ def demo(folder: Annotated[Path, typer.Option(help="Where its files and database
 
     Example: exchange demo
     """
-    from exchange.demo.run import run_demo
+    from exchange.cli.demonstration import run_demo
 
     run_demo(folder)

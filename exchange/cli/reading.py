@@ -1,0 +1,84 @@
+"""What commands ask and show: the headline, the invariants, and how far long work has come."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from sqlmodel import Session
+
+from exchange import clock
+from exchange.cli.running import console, desk
+from exchange.money import yuan_text
+from exchange.regulator.integrity import INVARIANTS, findings
+from exchange.regulator.queries import Summary, summary
+
+
+def progress_bar() -> Progress:
+    """Make a bar for long work: how far, how fast, how long still."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+async def read_summary(as_of: date | None = None, known_at: int | datetime | None = None) -> Summary:
+    """Ask for the headline."""
+    async with desk() as place:
+        return await place.database.read(summary, clock.business_day(clock.now()), as_of, known_at)
+
+
+def headline(found: Summary) -> Table:
+    """Lay the headline out for people."""
+    volume = found.contracted
+    table = Table(title=f"As of {found.as_of}, as known at position {found.moment.position}", show_header=False)
+    rows: list[tuple[str, Any]] = [
+        ("Active members 数商会员", f"{found.members_active:,} (ever admitted {found.members_ever_admitted:,})"),
+        ("Cumulative volume 累计交易额", f"{yuan_text(volume.net)}  ({volume.net / 10**10:,.4f} 亿元)"),
+        ("  on exchange 场内", yuan_text(found.on_exchange)),
+        ("  filed 场外备案", yuan_text(found.off_exchange_filed)),
+        ("  between related parties 关联", yuan_text(found.related_parties)),
+        ("  counted, then taken back 冲正", f"{yuan_text(volume.gross)} − {yuan_text(volume.reversed)}"),
+        ("Trades counted 成交", f"{volume.trades:,}"),
+        ("Listings for sale 挂牌", f"{found.listings_listed:,}"),
+        ("Growth 同比 / 环比", f"{found.yoy or '—'} / {found.mom or '—'}"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many invariants hold."""
+
+    held: int = 0
+    broken: int = 0
+
+
+async def run_verify() -> bool:
+    """Check, telling each; say whether all hold."""
+    tally = Tally()
+
+    def look(session: Session) -> None:
+        for finding in findings(session):
+            mark = "[green]✓[/green]" if not finding.offending else "[red]✗[/red]"
+            console.print(
+                f"{mark} {finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]",
+                soft_wrap=True,
+            )
+            for row in finding.offending:
+                console.print(f"       {row}", style="red", markup=False, soft_wrap=True)
+            tally.held += not finding.offending
+            tally.broken += bool(finding.offending)
+
+    async with desk() as place:
+        await place.database.read(look)
+    console.print(f"{tally.held} of {len(INVARIANTS)} invariants hold.")
+    return tally.broken == 0
