@@ -1,0 +1,659 @@
+"""The journal: one position and one event for each accepted command, whatever fails around it."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import asyncpg
+import orjson
+import pytest
+import rfc8785
+from exchanges import MORNING, Exchange, Party, a_price, company_fields, terms_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.access.commands import RevokeKey
+from exchange.access.tables import ApiKey, Role
+from exchange.columns import Sort, Stored
+from exchange.database import Database, connect_sqlite
+from exchange.identifiers import MemberId
+from exchange.journal import postgres
+from exchange.journal.batch import ClockBehind, KeyReused, Outcome
+from exchange.journal.callers import Caller
+from exchange.journal.commands import Answer, Command, Job, Result
+from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
+from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
+from exchange.journal.sqlite import SqliteStore
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
+from exchange.journal.work import Need, Needs, UnitOfWork
+from exchange.listings.commands import RegisterProduct
+from exchange.listings.tables import ProductKind
+from exchange.members.commands import AdmitMember, ApplyForMembership, StartReview
+from exchange.members.tables import Company, Member, MemberHistory
+from exchange.problems import Conflict, Unauthenticated
+from exchange.trades.commands import ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
+from exchange.trades.tables import Trade
+
+OPERATOR = frozenset({Role.OPERATOR})
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with Exchange.in_memory() as made:
+        yield made
+
+
+@pytest.fixture
+def stored(database_url: str) -> Iterator[Exchange]:
+    with Exchange.at(database_url) as made:
+        yield made
+
+
+# Commands that go wrong, each in its own way
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty(Command):
+    """Does one thing right and then one thing wrong."""
+
+    allowed: ClassVar = OPERATOR
+    uscc: str
+    how: str
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        if self.how == "needs":
+            raise ZeroDivisionError
+        yield [Need(Company, self.uscc)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        work.insert(
+            Company,
+            uscc="x" * 17 if self.how == "check" else self.uscc,
+            member_id=MemberId(work.position),
+            live=False,
+            barred=False,
+            readmission_id=None,
+            changed_at=work.position,
+        )
+        if self.how == "decide":
+            raise ZeroDivisionError
+        if self.how == "refuse":
+            raise Conflict("no")
+        if self.how == "never needed":
+            work.get(Member, 4711)
+        if self.how != "silent":
+            work.tell("test.done", text="x" * (LEAF_LIMIT if self.how == "long" else 1))
+        return {"id": self.uscc}
+
+
+def wishes(exchange: Exchange, *hows: str) -> list[tuple[Command, Caller, str | None]]:
+    return [(Faulty(f"{number:018}", how), exchange.operator(), None) for number, how in enumerate(hows)]
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        ("needs", ZeroDivisionError),
+        ("decide", ZeroDivisionError),
+        ("refuse", Conflict),
+        ("silent", AssertionError),
+        ("never needed", RuntimeError),
+        ("long", TooMuchText),
+    ],
+)
+def test_a_command_that_fails_takes_only_itself_back(exchange: Exchange, how: str, kind: type[Exception]) -> None:
+    exchange.operator()
+    before = exchange.position
+
+    outcomes = exchange.batch(wishes(exchange, "fine", how, "fine"))
+
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1], kind)
+    assert exchange.position == before + 2
+    assert [company.uscc for company in exchange.records(Company)] == [f"{0:018}", f"{2:018}"]
+
+
+def test_a_command_that_breaks_a_constraint_fails_alone_by_halves(stored: Exchange) -> None:
+    stored.operator()
+
+    outcomes = stored.batch(wishes(stored, "fine", "fine", "check", "fine"))
+
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True]
+    assert isinstance(outcomes[2], StoreFailed)
+    assert len(stored.records(Company)) == 3
+    assert [batch.last - batch.first for batch in stored.batches()][-2:] == [1, 0]
+
+
+def test_commands_of_one_job_stand_or_fall_together(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    before = exchange.dump()
+
+    with pytest.raises(Conflict) as refused:
+        exchange.job([Faulty("a" * 18, "fine"), Faulty("b" * 18, "refuse")], operator)
+
+    assert refused.value.index == 1
+    assert exchange.dump() == before
+    answers = exchange.job([Faulty("a" * 18, "fine"), Faulty("b" * 18, "fine")], operator)
+    assert [answer["position"] for answer in answers] == [before["Head"][0][1] + 1, before["Head"][0][1] + 2]
+
+
+def test_a_retried_request_gets_its_first_answer_and_another_under_the_same_key_is_refused(stored: Exchange) -> None:
+    operator = stored.operator()
+    first = stored.do(Faulty("a" * 18, "fine"), operator, key="once")
+    before = stored.dump()
+
+    stored.wait(days=1)
+    assert stored.do(Faulty("a" * 18, "fine"), operator, key="once") == first
+    with pytest.raises(KeyReused):
+        stored.do(Faulty("b" * 18, "fine"), operator, key="once")
+
+    assert stored.dump() == before
+
+
+def test_equal_requests_in_one_batch_are_done_once(stored: Exchange) -> None:
+    operator = stored.operator()
+
+    outcomes = stored.batch([(Faulty("a" * 18, "fine"), operator, "once")] * 5)
+
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    assert len({answer.body for answer in answers}) == 1
+    assert [answer.replayed for answer in answers] == [False, True, True, True, True]
+
+
+def test_a_refused_request_may_be_sent_again_under_its_key(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    with pytest.raises(Conflict):
+        exchange.do(Faulty("a" * 18, "refuse"), operator, key="again")
+
+    assert exchange.do(Faulty("a" * 18, "fine"), operator, key="again")["id"] == "a" * 18
+
+
+def test_keys_are_unique_for_their_holder_only(exchange: Exchange) -> None:
+    exchange.do(Faulty("a" * 18, "fine"), exchange.operator(), key="mine")
+
+    assert exchange.do(Faulty("b" * 18, "fine"), exchange.second_operator(), key="mine")["id"] == "b" * 18
+
+
+# Neighbours in a batch
+
+
+def test_a_command_finds_what_its_neighbours_in_the_batch_have_made(stored: Exchange) -> None:
+    owner, buyer = stored.a_member(), stored.a_member()
+    offer = stored.a_listing(owner)
+    position = stored.position
+    trade_id: Any = position + 1
+    take = ProposeTrade(offer.id, terms_of())
+
+    outcomes = stored.batch(
+        [
+            (take, buyer.by, None),
+            (ConfirmTrade(trade_id), owner.by, None),
+            (ContractTrade(trade_id), buyer.by, None),
+            (RegisterProduct("NEW", ProductKind.API), owner.by, None),
+        ]
+    )
+
+    assert all(isinstance(outcome, Answer) for outcome in outcomes)
+    assert [trade.state for trade in stored.records(Trade)] == ["contracted"]
+    assert len(stored.batches()) > 1
+    assert stored.batches()[-1].last - stored.batches()[-1].first == 3
+
+
+def test_a_whole_membership_fits_into_one_batch(stored: Exchange) -> None:
+    company = stored.a_company()
+    assert company.uscc is not None
+    operator = stored.operator()
+    member: Any = stored.position + 1
+
+    outcomes = stored.batch(
+        [
+            (ApplyForMembership(company.uscc, company_fields()), company, None),
+            (StartReview(member, "complete"), operator, None),
+            (AdmitMember(member, "complete"), operator, None),
+            (RegisterProduct("P", ProductKind.DATASET), company, None),
+        ]
+    )
+
+    assert [isinstance(outcome, Answer) for outcome in outcomes] == [True] * 4
+    assert [line.value for line in stored.records(MemberHistory) if line.fact == "state"] == [
+        "submitted",
+        "under_review",
+        "active",
+    ]
+
+
+def test_a_revoked_key_does_nothing_from_that_position_on_even_in_the_same_batch(stored: Exchange) -> None:
+    owner = stored.a_member()
+    revoke = RevokeKey(owner.by.key_id)  # type: ignore[arg-type]  # a member's key has an id
+
+    outcomes = stored.batch(
+        [
+            (RegisterProduct("BEFORE", ProductKind.API), owner.by, None),
+            (revoke, stored.operator(), None),
+            (RegisterProduct("AFTER", ProductKind.API), owner.by, None),
+        ]
+    )
+
+    assert isinstance(outcomes[0], Answer)
+    assert isinstance(outcomes[2], Unauthenticated)
+
+
+# Time
+
+
+def test_recorded_at_always_grows_even_when_the_clock_stands_or_goes_back(stored: Exchange) -> None:
+    operator = stored.operator()
+    stored.now -= timedelta(seconds=30)
+    for number in range(3):
+        stored.do(Faulty(f"{number:018}", "fine"), operator)
+
+    instants = [batch.recorded_at for batch in stored.batches()]
+
+    assert instants == sorted(set(instants))
+    assert instants[-1] - instants[-2] == timedelta(microseconds=1)
+
+
+def test_a_clock_far_behind_the_last_record_refuses_writes(stored: Exchange) -> None:
+    operator = stored.operator()
+    before = stored.dump()
+    stored.now -= timedelta(seconds=61)
+
+    with pytest.raises(ClockBehind):
+        stored.do(Faulty("a" * 18, "fine"), operator)
+
+    assert stored.dump() == before
+
+
+def test_the_day_of_recording_is_the_day_in_shanghai(exchange: Exchange) -> None:
+    exchange.now = MORNING.replace(hour=16, minute=30)
+    member = exchange.a_member()
+
+    [applied] = [row.applied_on for row in exchange.records(Member)]
+
+    assert applied.isoformat() == "2026-03-03"
+    assert member.id
+
+
+# Events
+
+
+def test_leaves_are_rfc_8785_and_hashed_as_stored(exchange: Exchange) -> None:
+    exchange.a_trade()
+
+    for event in exchange.records(Event):
+        assert event.leaf.encode() == rfc8785.dumps(orjson.loads(event.leaf))
+        assert event.leaf_sha256 == hashlib.sha256(b"\x00" + event.leaf.encode()).digest()
+
+
+leaf_values = st.recursive(
+    st.none() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(st.characters(codec="utf-8")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(max_codepoint=126, min_codepoint=32)), inner),
+)
+
+
+@given(leaf_values)
+def test_canonical_json_is_rfc_8785_for_all_that_leaves_hold(value: Any) -> None:
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+def test_a_leaf_holds_only_strings_nulls_and_whole_numbers_and_nothing_personal(exchange: Exchange) -> None:
+    exchange.a_trade()
+    text = "".join(event.leaf for event in exchange.records(Event))
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(key.isascii() and plain(inner) for key, inner in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or isinstance(value, str) or (type(value) is int and abs(value) < 2**53)
+
+    assert all(map(plain, exchange.leaves()))
+    for personal in ("张三", "0731-8888", "Zhang", '"Li"', "Wang"):
+        assert personal not in text
+    for key in exchange.records(ApiKey):
+        assert key.secret_sha256 not in text
+
+
+def test_amounts_in_leaves_are_strings_of_fen(exchange: Exchange) -> None:
+    exchange.a_trade(terms=terms_of(gross=106_000))
+    rows = [row for leaf in exchange.leaves() for row in leaf["rows"]]
+
+    [posted] = [row for table, row in rows if table == "transfer"]
+
+    assert posted["amount"] == "106000"
+
+
+def test_position_one_is_the_genesis_leaf_on_every_store(stored: Exchange, exchange: Exchange) -> None:
+    for one in (stored, exchange):
+        [genesis] = one.records(Event)
+        assert (genesis.position, genesis.leaf.encode()) == (1, genesis_leaf())
+        assert genesis.leaf_sha256 == leaf_hash(genesis_leaf())
+
+
+def test_each_party_is_counted_once_per_event(exchange: Exchange) -> None:
+    sale = exchange.a_trade()
+    counted = {counter.member_id: counter.events for counter in exchange.records(PartyCounter)}
+    numbers: dict[int, list[int]] = {}
+    for party in exchange.records(PartyEvent):
+        numbers.setdefault(party.member_id, []).append(party.number)
+
+    assert numbers == {member: list(range(1, events + 1)) for member, events in counted.items()}
+    assert counted[sale.buyer.id] == 3 + 3
+
+
+# Posted rows
+
+
+@pytest.mark.parametrize("verb", ["UPDATE", "DELETE"])
+def test_posted_rows_refuse_update_and_delete(database_url: str, verb: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        exchange.a_trade()
+    posted = [model for model in Stored.__subclasses__() if getattr(model, "sort", None) is Sort.POSTED]
+    assert posted
+    for model in posted:
+        table = model.__tablename__
+        column = next(iter(model.model_fields))
+        statement = f'UPDATE "{table}" SET "{column}" = "{column}"' if verb == "UPDATE" else f'DELETE FROM "{table}"'
+        rows = len_of(database_url, table)
+        if rows:
+            with pytest.raises(Exception, match="posted rows stay"):
+                execute(database_url, statement)
+        assert len_of(database_url, table) == rows
+
+
+@pytest.mark.parametrize(
+    "change", ["gross = gross + 1, net = net + 1", "buyer_id = seller_id + 1", "effective_on = '2020-01-01'"]
+)
+def test_what_a_contracted_trade_says_is_frozen(database_url: str, change: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        exchange.a_trade()
+
+    with pytest.raises(Exception, match="says what it says"):
+        execute(database_url, f"UPDATE trade SET {change}")
+    with pytest.raises(Exception, match="never deleted"):
+        execute(database_url, "DELETE FROM trade")
+
+
+def execute(url: str, statement: str) -> list[Any]:
+    path = Database(url).path
+    if path is not None:
+        connection = connect_sqlite(path)
+        try:
+            return connection.execute(statement).fetchall()
+        finally:
+            connection.close()
+
+    async def run() -> list[Any]:
+        session = await asyncpg.connect(url)
+        try:
+            return list(await session.fetch(statement))
+        finally:
+            await session.close()
+
+    return asyncio.run(run())
+
+
+def len_of(url: str, table: object) -> int:
+    [[count]] = execute(url, f'SELECT count(*) FROM "{table}"')
+    return int(count)
+
+
+# Stores that fail
+
+
+class Troubled:
+    """A store whose runs end as told, the last way for ever; `after` runs on the real one first."""
+
+    def __init__(self, exchange: Exchange, *troubles: Exception | None, after: bool = False) -> None:
+        self.exchange = exchange
+        self.troubles = list(troubles)
+        self.after = after
+        self.runs: list[int] = []
+
+    async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        self.runs.append(len(jobs))
+        trouble = self.troubles.pop(0) if len(self.troubles) > 1 else self.troubles[0]
+        if trouble is not None and not self.after:
+            raise trouble
+        outcomes = await self.exchange.store.run(jobs)
+        if trouble is not None:
+            raise trouble
+        return outcomes
+
+    async def close(self) -> None:
+        """Have nothing to close."""
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exchange.journal.journal.PAUSE_S", 0)
+
+
+def jobs_of(exchange: Exchange, *hows: str) -> list[Job]:
+    operator = exchange.operator()
+    return [Job((command,), operator, f"{n}", b"") for n, (command, _, _) in enumerate(wishes(exchange, *hows))]
+
+
+def test_a_lost_connection_is_tried_again_and_a_commit_of_unknown_outcome_is_replayed(
+    exchange: Exchange, no_pause: None
+) -> None:
+    [job] = jobs_of(exchange, "fine")
+    before = exchange.position
+    store = Troubled(exchange, StoreLost("gone"), None, after=True)
+
+    [outcome] = asyncio.run(commit(store, [job]))
+
+    assert isinstance(outcome, Answer)
+    assert outcome.replayed
+    assert exchange.position == before + 1
+    assert store.runs == [1, 1]
+
+
+@pytest.mark.parametrize("trouble", [StoreLost("gone"), StoreBusy("held")])
+def test_a_database_that_stays_away_is_said_to_be_away(exchange: Exchange, no_pause: None, trouble: Exception) -> None:
+    outcomes = asyncio.run(commit(Troubled(exchange, trouble), jobs_of(exchange, "fine", "fine")))
+
+    assert [type(outcome) for outcome in outcomes] == [DatabaseAway, DatabaseAway]
+
+
+def test_a_store_that_has_a_defect_fails_its_batch_alone(exchange: Exchange) -> None:
+    outcomes = asyncio.run(commit(Troubled(exchange, ZeroDivisionError()), jobs_of(exchange, "fine")))
+
+    assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError]
+
+
+# The queue
+
+
+def in_journal(exchange: Exchange, work: Callable[[Journal], Any], limit: int = 100, store: Any = None) -> Any:
+    async def run() -> Any:
+        async with Journal(store or exchange.store, limit) as journal:
+            return await work(journal)
+
+    return asyncio.run(run())
+
+
+def test_all_that_wait_are_committed_together(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, *["fine"] * 20)
+    before = len(exchange.batches())
+
+    async def work(journal: Journal) -> list[Answer]:
+        return await asyncio.gather(*(journal.do(job) for job in jobs))
+
+    answers = in_journal(exchange, work)
+
+    assert len({answer.position for answer in answers}) == 20
+    assert len(exchange.batches()) == before + 1
+
+
+def test_a_defect_is_told_without_its_detail(exchange: Exchange) -> None:
+    [job] = jobs_of(exchange, "decide")
+
+    with pytest.raises(Defect):
+        in_journal(exchange, lambda journal: journal.do(job))
+
+
+def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, "fine", "fine", "fine")
+    large = replace(jobs[0], commands=tuple(Faulty(f"{n:018}", "fine") for n in range(10, 15)), key="large", many=True)
+
+    async def work(journal: Journal) -> list[Any]:
+        return await asyncio.gather(*(journal.do(job) for job in (large, *jobs)), return_exceptions=True)
+
+    outcomes = in_journal(exchange, work, limit=2)
+
+    assert isinstance(outcomes[0], Answer)
+    assert [type(outcome) for outcome in outcomes[1:]] == [Overloaded, Overloaded, Overloaded]
+
+
+def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
+    [job] = jobs_of(exchange, "fine")
+    before = exchange.position
+
+    async def work(journal: Journal) -> None:
+        waiting = asyncio.ensure_future(journal.do(job))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    in_journal(exchange, work)
+
+    assert exchange.position == before + 1
+
+
+def test_a_stopped_journal_answers_all_that_wait_and_takes_no_more(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, "fine", "fine")
+
+    async def run() -> Answer:
+        async with Journal(exchange.store) as journal:
+            waiting = asyncio.ensure_future(journal.do(jobs[0]))
+            await asyncio.sleep(0)
+        with pytest.raises(Stopping):
+            await journal.do(jobs[1])
+        return await waiting
+
+    assert asyncio.run(run()).status == 201
+
+
+def test_a_batch_has_at_most_a_thousand_commands(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    jobs = [Job((Faulty(f"{n:018}", "fine"),), operator, f"{n}", b"") for n in range(1_500)]
+
+    async def work(journal: Journal) -> list[Answer]:
+        return await asyncio.gather(*(journal.do(job) for job in jobs))
+
+    in_journal(exchange, work, limit=2_000)
+
+    assert [batch.last - batch.first + 1 for batch in exchange.batches()][-2:] == [1_000, 500]
+
+
+# Real trouble on PostgreSQL
+
+
+@pytest.mark.postgres
+def test_a_terminated_connection_loses_and_doubles_nothing(postgres_url: str) -> None:
+    with Exchange.on_postgres(postgres_url) as exchange:
+        operator = exchange.operator()
+        for number in range(5):
+            execute(
+                postgres_url,
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'exchange journal'",
+            )
+            exchange.do(Faulty(f"{number:018}", "fine"), operator)
+
+        assert len(exchange.records(Company)) == 5
+        assert len(exchange.records(Idempotency)) == 6
+
+
+@pytest.mark.postgres
+def test_a_head_held_by_another_process_is_waited_for_and_then_said_to_be_away(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres.SESSION, "lock_timeout", "200")
+
+    async def run() -> list[Outcome]:
+        holder = await asyncpg.connect(postgres_url)
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM head FOR UPDATE")
+            outcomes = await asyncio.to_thread(attempt)
+        await holder.close()
+        return outcomes
+
+    def attempt() -> list[Outcome]:
+        return exchange.batch(wishes(exchange, "fine"))
+
+    with Exchange.on_postgres(postgres_url) as exchange:
+        operator = exchange.operator()
+        exchange._run(exchange.store.close())
+        [outcome] = asyncio.run(run())
+        assert isinstance(outcome, DatabaseAway)
+        assert exchange.do(Faulty("a" * 18, "fine"), operator)["id"] == "a" * 18
+
+
+def test_a_sqlite_file_held_by_another_process_is_said_to_be_away(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exchange.database.SQLITE_BUSY_TIMEOUT_S", 0.1)
+    path = Database(sqlite_url).path
+    assert path is not None
+    with Exchange.at(sqlite_url) as exchange:
+        exchange.operator()
+        holder = connect_sqlite(path)
+        holder.execute("BEGIN IMMEDIATE")
+        [held] = exchange.batch(wishes(exchange, "fine"))
+        holder.execute("ROLLBACK")
+        holder.close()
+        [free] = exchange.batch(wishes(exchange, "fine"))
+
+    assert isinstance(held, DatabaseAway)
+    assert isinstance(free, Answer)
+
+
+def test_a_sqlite_file_that_is_none_fails_the_job(tmp_path: Path) -> None:
+    (tmp_path / "none.db").write_bytes(b"no database at all" * 100)
+    with Exchange.in_memory() as exchange:
+        [job] = jobs_of(exchange, "fine")
+        store = SqliteStore(tmp_path / "none.db", lambda: MORNING, bytes)
+
+        async def run() -> list[Outcome]:
+            outcomes = await commit(store, [job])
+            await store.close()
+            return outcomes
+
+        [outcome] = asyncio.run(run())
+
+    assert isinstance(outcome, StoreFailed)
+
+
+# N trades at once
+
+
+def test_a_batch_equals_the_same_trades_one_by_one(database_url: str) -> None:
+    def trades(exchange: Exchange) -> tuple[list[tuple[Command, Caller, str | None]], Party]:
+        owner = exchange.a_member()
+        offer = exchange.a_listing(owner)
+        buyers = [exchange.a_member() for _ in range(3)]
+        taken: list[tuple[Command, Caller, str | None]] = [
+            (TakeListing(offer.id, 1 + n, a_price(106_000 * (1 + n)), "use"), buyers[n % 3].by, f"take {n}")
+            for n in range(9)
+        ]
+        return taken, owner
+
+    with Exchange.at(database_url) as together, Exchange.in_memory() as alone:
+        at_once, _ = trades(together)
+        together.batch(at_once)
+        one_by_one, _ = trades(alone)
+        for wish in one_by_one:
+            alone.batch([wish])
+
+        for table in ("Trade", "Account", "Transfer", "VolumeEntry", "Rollup", "Member"):
+            assert together.dump()[table] == alone.dump()[table], table
+        [head, other] = [one.records(Head)[0] for one in (together, alone)]
+        assert (head.position, head.contracted_gross) == (other.position, other.contracted_gross)
+        assert together.records(Batch)[-1].contracted_gross == 106_000 * 45
