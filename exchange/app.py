@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,11 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
 ]
+ONLY_FROM_HERE: Final = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""What the docs may load and ask: nothing of another host."""
 ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
@@ -87,12 +93,20 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         finally:
             await database.close()
 
-    app = FastAPI(title=TITLE, version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title=TITLE,
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
     app.add_middleware(RequestIds)
     problems.install(app)
     for _, routes in GROUPS:
         add(app, routes)
-    app.router.add_route("/v1/trades:batch", batches.create_trades, methods=["POST"], name="create_trades")
+    app.router.add_route(f"/v1{batches.PATH}", batches.create_trades, methods=["POST"], name="create_trades")
     app.router.add_route("/livez", health.live, methods=["GET"])
     app.router.add_route("/readyz", health.ready, methods=["GET"])
     app.router.add_route("/", _home, methods=["GET"])
@@ -107,6 +121,7 @@ def openapi() -> dict[str, Any]:
     return document.document(TITLE, __version__, GROUPS)
 
 
+@cache
 def openapi_json() -> str:
     """Write the OpenAPI document as it is committed."""
     return json.dumps(openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -121,10 +136,13 @@ async def _openapi(_: Request) -> Response:
 
 
 async def _docs(_: Request) -> Response:
-    return get_swagger_ui_html(
+    page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title=TITLE,
         swagger_js_url="/docs/assets/swagger-ui-bundle.js",
         swagger_css_url="/docs/assets/swagger-ui.css",
         swagger_favicon_url="/docs/assets/favicon.png",
+        swagger_ui_parameters={"validatorUrl": None},
     )
+    page.headers["Content-Security-Policy"] = ONLY_FROM_HERE
+    return page

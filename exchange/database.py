@@ -53,8 +53,9 @@ class Database:
         """Take the URL; connects when first used. Raises DatabaseUrlWrong."""
         try:
             self._url = make_url(url)
-        except ArgumentError as error:
-            raise DatabaseUrlWrong("The database's URL cannot be read.") from error
+        except (ArgumentError, ValueError):
+            # The cause stays unsaid: it may quote the URL, and with it the password.
+            raise DatabaseUrlWrong("The database's URL cannot be read.") from None
         if self._url.drivername == "sqlite" and self._url.database:
             self.path: Path | None = Path(self._url.database)
         elif self._url.drivername in POSTGRES_NAMES:

@@ -22,11 +22,13 @@ from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import MemberId
 from exchange.journal import postgres
+from exchange.journal.asks import Ask
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job, Result
 from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
+from exchange.journal.memory import MemoryStore
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
@@ -241,6 +243,33 @@ def test_a_revoked_key_does_nothing_from_that_position_on_even_in_the_same_batch
 
     assert isinstance(outcomes[0], Answer)
     assert isinstance(outcomes[2], Unauthenticated)
+
+
+def test_a_batch_costs_the_same_statements_however_many_commands_it_has(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert isinstance(exchange.store, MemoryStore)
+    owner, offer = exchange.a_member(), exchange.a_listing()
+    buyers = [exchange.a_member() for _ in range(5)]
+    asked: list[Ask] = []
+    do = MemoryStore._do
+
+    def counted(store: MemoryStore, ask: Ask) -> Any:
+        asked.append(ask)
+        return do(store, ask)
+
+    monkeypatch.setattr(MemoryStore, "_do", counted)
+
+    def asks_of(wishes: list[Any]) -> int:
+        asked.clear()
+        assert all(isinstance(outcome, Answer) for outcome in exchange.batch(wishes))
+        return len(asked)
+
+    one = asks_of([(TakeListing(offer.id, 1, a_price(), "use"), buyers[0].by, None)])
+    many = asks_of([(TakeListing(offer.id, 1, a_price(), "use"), buyers[n % 5].by, None) for n in range(200)])
+
+    assert owner.id
+    assert many == one <= 30
 
 
 # Time

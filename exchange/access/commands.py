@@ -45,7 +45,7 @@ class CreateKey(Command):
 
     def __post_init__(self) -> None:
         """Check the shape. Raises KeyWrong."""
-        faults = text_faults([("person_name", self.person_name, NAME_LIMIT)])
+        faults = text_faults([("person", self.person_name, NAME_LIMIT)])
         if (self.role is Role.MEMBER) != (self.uscc is not None):
             faults.append(Fault("/uscc", "must be given for a member's key, and only for one"))
         elif self.uscc is not None and not is_uscc(self.uscc):

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exchange.access.callers import KeyHolder
-from exchange.api.bodies import JSON_TYPE, Body, NotJson, canonical_body, parsed, query, raw_body, shaped
+from exchange.api.bodies import JSON_TYPE, Body, NotJson, canonical_body, media_type, parsed, query, raw_body, shaped
 from exchange.api.doors import authenticated, idempotency_key, json_response, office, request_hash, respond
 from exchange.api.problems import ProblemShape, shape_of
 from exchange.api.shapes import Done
@@ -20,6 +20,7 @@ from exchange.journal.batch import KeyReused
 from exchange.journal.commands import CREATED, Answer, Command, Job
 from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound, Problem
 
+PATH: Final = "/trades:batch"
 NDJSON_TYPE: Final = "application/x-ndjson"
 BODY_LIMIT: Final = 16 * 1024 * 1024
 ATOMIC_LIMIT: Final = 1_000
@@ -55,10 +56,16 @@ class ItemShape(BaseModel):
     problem: ProblemShape | None = Field(None, description="where it was refused")
 
 
-class BatchShape(BaseModel):
-    """What became of all items."""
+class ItemsShape(BaseModel):
+    """What became of each item, where each stands for itself."""
 
-    data: list[ItemShape | Done]
+    data: list[ItemShape]
+
+
+class TogetherShape(BaseModel):
+    """What all items answer, where they stand or fall together."""
+
+    data: list[Done]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,9 @@ class Item:
 
 
 def read_items(raw: bytes, *, lines: bool) -> list[Any]:
-    """Read the items of a JSON array, or one a line. Raises NotJson, BatchTooLong."""
+    """Read the items of a JSON array, or one a line, of which each may be a problem. Raises NotJson, BatchTooLong."""
     if lines:
-        items = [parsed(line) for line in raw.splitlines() if line.strip()]
+        items = [_line(line) for line in raw.splitlines() if line.strip()]
     else:
         items = parsed(raw)
         if not isinstance(items, list):
@@ -83,9 +90,19 @@ def read_items(raw: bytes, *, lines: bool) -> list[Any]:
     return items
 
 
-def _item(index: int, value: Any, caller: KeyHolder) -> Item:
-    canonical = canonical_body(value)
+def _line(line: bytes) -> Any:
     try:
+        return parsed(line)
+    except NotJson as problem:
+        return problem
+
+
+def _item(index: int, value: Any, caller: KeyHolder) -> Item:
+    canonical = b""
+    try:
+        if isinstance(value, Problem):
+            raise value
+        canonical = canonical_body(value)
         return Item(index, canonical, make_trade(shaped(NewTrade, canonical), 0, caller))
     except Problem as problem:
         return Item(index, canonical, problem)
@@ -96,22 +113,21 @@ async def create_trades(request: Request) -> Response:
     caller = await authenticated(request, NEW_TRADE.roles)
     key = idempotency_key(request)
     atomic = query(BatchQuery, request).atomic == "true"
-    lines = request.headers.get("content-type", "").startswith(NDJSON_TYPE)
     raw = await raw_body(request, BODY_LIMIT, (JSON_TYPE, NDJSON_TYPE))
-    items = [_item(index, value, caller) for index, value in enumerate(read_items(raw, lines=lines))]
+    values = read_items(raw, lines=media_type(request) == NDJSON_TYPE)
     if atomic:
-        return respond(await _together(request, caller, key, items))
+        return respond(await _together(request, caller, key, values))
     results: list[dict[str, Any]] = []
-    for start in range(0, len(items), SLICE):
-        results += await asyncio.gather(
-            *(_alone(request, caller, f"{key}/{item.index}", item) for item in items[start : start + SLICE])
-        )
+    for start in range(0, len(values), SLICE):
+        items = [_item(index, value, caller) for index, value in enumerate(values[start : start + SLICE], start)]
+        results += await asyncio.gather(*(_alone(request, caller, f"{key}/{item.index}", item) for item in items))
     return json_response({"data": results})
 
 
-async def _together(request: Request, caller: KeyHolder, key: str, items: Sequence[Item]) -> Answer:
-    if len(items) > ATOMIC_LIMIT:
-        raise BatchTooLong(f"There are {len(items)} items.")
+async def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[Any]) -> Answer:
+    if len(values) > ATOMIC_LIMIT:
+        raise BatchTooLong(f"There are {len(values)} items.")
+    items = [_item(index, value, caller) for index, value in enumerate(values)]
     commands: list[Command] = []
     for item in items:
         if isinstance(item.command, Problem):

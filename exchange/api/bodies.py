@@ -6,7 +6,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from exchange.problems import Fault, Invalid, Malformed, TooLarge, UnsupportedMedia
 
@@ -40,6 +40,12 @@ class BodyTooLong(TooLarge):
     remedy = "Send less at a time."
 
 
+class BodyCutOff(Malformed):
+    """The connection ended before the body did."""
+
+    remedy = "Send the request again."
+
+
 class NotJsonType(UnsupportedMedia):
     """The body must be declared as what it is."""
 
@@ -59,17 +65,24 @@ class QueryWrong(Malformed):
 
 
 async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple[str, ...] = (JSON_TYPE,)) -> bytes:
-    """Read a body of at most `limit` bytes. Raises NotJsonType, BodyTooLong."""
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared not in media_types or "content-encoding" in request.headers:
+    """Read a body of at most `limit` bytes. Raises NotJsonType, BodyTooLong, BodyCutOff."""
+    if media_type(request) not in media_types or "content-encoding" in request.headers:
         raise NotJsonType("The media type is " + " or ".join(media_types) + ", and nothing is compressed.")
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLong(f"At most {limit} bytes are read.")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLong(f"At most {limit} bytes are read.")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise BodyCutOff("The body is not whole.") from None
     return b"".join(chunks)
+
+
+def media_type(request: Request) -> str:
+    """Give the declared type of a body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def parsed(raw: bytes) -> Any:

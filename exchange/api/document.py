@@ -1,14 +1,17 @@
 """The OpenAPI document, made from the same tables as the routes, so that it cannot say anything else."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from exchange.api.doors import Read, Route, Write
+from exchange.api import batches, health
+from exchange.api.doors import Route, Write
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
 from exchange.api.shapes import Done
+from exchange.api.trades import NEW_TRADE, NewTrade
 
 REFERENCE: Final = "#/components/schemas/{model}"
 
@@ -21,7 +24,15 @@ ERRORS: Final = {
     413: "The body is longer than allowed.",
     415: "The body is not of the type that is needed.",
     422: "A value breaks a rule, or the key was used for another request.",
+    500: "The service failed at this request: a defect.",
     503: "Not now: send the same request with the same key again.",
+}
+ALWAYS: Final = (500, 503)
+"""What can befall any request."""
+
+HEADERS: Final = {
+    401: {"WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "After how many seconds.", "schema": {"type": "string"}}},
 }
 
 KEY_HEADER: Final = {
@@ -31,11 +42,18 @@ KEY_HEADER: Final = {
     "description": "New for each new request. The same request with the same key gets the first answer again.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["order-2026-0001"]},
 }
+REPLAYED: Final = {
+    "Idempotency-Replayed": {
+        "description": "`true` where this is the first answer again.",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
 
 
 def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Route]]]) -> dict[str, Any]:
-    """Write the document of these groups of routes."""
-    models: set[type[BaseModel]] = {ProblemShape, Done}
+    """Write the document of these groups of routes, of the batch, and of the service's health."""
+    models: set[type[BaseModel]] = {ProblemShape, Done, NewTrade, batches.ItemsShape, batches.TogetherShape}
+    models |= {health.LiveShape, health.ReadyShape}
     for _, routes in groups:
         for route in routes:
             models.add(route.body if isinstance(route, Write) else route.shape)
@@ -46,6 +64,9 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
         for route in routes:
             verb = "post" if isinstance(route, Write) else "get"
             paths.setdefault(f"/v1{route.path}", {})[verb] = _operation(route, tag)
+    paths[f"/v1{batches.PATH}"] = {"post": _batch()}
+    paths["/livez"] = {"get": _health("show_life", "Say that the process answers", health.LiveShape)}
+    paths["/readyz"] = {"get": _health("show_readiness", "Say that the database can be read", health.ReadyShape, 503)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -56,10 +77,11 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
-        "tags": [{"name": tag} for tag, _ in groups],
+        "tags": [*({"name": tag} for tag, _ in groups), {"name": "health"}],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
+            "responses": {f"Error{status}": _error(status) for status in ERRORS},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "An API key, `exk_…`"}},
         },
     }
@@ -78,19 +100,71 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     }
     if isinstance(route, Write):
         parameters.append(KEY_HEADER)
-        said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _reference(route.body)}}}
+        content = {"schema": _reference(route.body), "example": _example(route.body)}
+        said["requestBody"] = {"required": True, "content": {"application/json": content}}
+        statuses = sorted({route.status, *route.status_by_role.values()})
+        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
     else:
-        parameters += _query_parameters(route)
-    said["responses"] = _responses(route)
+        parameters += _query_parameters(route.query)
+        good = {200: _good(route.shape, "The answer.")}
+    said["responses"] = _responses(good, *route.errors, *ALWAYS)
     return said
+
+
+def _batch() -> dict[str, Any]:
+    item = _example(NewTrade)
+    array = {"type": "array", "items": _reference(NewTrade), "minItems": 1, "maxItems": batches.ITEM_LIMIT}
+    return {
+        "operationId": "create_trades",
+        "summary": "Make many trades: each for itself, or all together",
+        "description": (
+            f"For {', '.join(sorted(NEW_TRADE.roles))}. With atomic=true, 1 to {batches.ATOMIC_LIMIT} items stand or fall together. "
+            f"Else 1 to {batches.ITEM_LIMIT} items stand each for itself: item i is recorded under the key `KEY/i`, so that the same "
+            "request sent again finishes what is missing."
+        ),
+        "tags": ["trades"],
+        "parameters": [KEY_HEADER, *_query_parameters(batches.BatchQuery)],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": array, "example": [item]},
+                batches.NDJSON_TYPE: {"schema": {"type": "string"}, "example": json.dumps(item, ensure_ascii=False)},
+            },
+        },
+        "responses": _responses(
+            {
+                200: _good(batches.ItemsShape, "What became of each item, in order."),
+                201: _good(batches.TogetherShape, "All items are accepted and recorded.", REPLAYED),
+            },
+            *(400, 401, 403, 413, 415, 422),
+            *ALWAYS,
+        ),
+    }
+
+
+def _health(operation: str, summary: str, shape: type[BaseModel], *errors: int) -> dict[str, Any]:
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "description": "For everybody, without a key.",
+        "tags": ["health"],
+        "security": [],
+        "parameters": [],
+        "responses": _responses({200: _good(shape, "The answer.")}, *errors),
+    }
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-def _query_parameters(route: Read[Any]) -> list[dict[str, Any]]:
-    schema = route.query.model_json_schema()
+def _example(model: type[BaseModel]) -> Any:
+    """Give a body's example: every body has one."""
+    return model.model_json_schema()["examples"][0]
+
+
+def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
+    schema = query.model_json_schema(ref_template=REFERENCE)
     required = schema.get("required", ())
     return [
         {"name": name, "in": "query", "required": name in required, "schema": shape}
@@ -98,27 +172,16 @@ def _query_parameters(route: Read[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _responses(route: Route) -> dict[str, Any]:
-    if isinstance(route, Write):
-        good = {
-            str(status): {
-                "description": "Accepted and recorded.",
-                "content": {"application/json": {"schema": _reference(Done)}},
-                "headers": {
-                    "Idempotency-Replayed": {
-                        "description": "`true` where this is the first answer again.",
-                        "schema": {"type": "string", "enum": ["true"]},
-                    }
-                },
-            }
-            for status in sorted({route.status, *route.status_by_role.values()})
-        }
-    else:
-        good = {
-            "200": {"description": "The answer.", "content": {"application/json": {"schema": _reference(route.shape)}}}
-        }
-    bad = {
-        str(status): {"description": ERRORS[status], "content": {MEDIA_TYPE: {"schema": _reference(ProblemShape)}}}
-        for status in route.errors
-    }
-    return good | bad
+def _good(shape: type[BaseModel], description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": _reference(shape)}}}
+    return said | ({"headers": headers} if headers else {})
+
+
+def _error(status: int) -> dict[str, Any]:
+    said = {"description": ERRORS[status], "content": {MEDIA_TYPE: {"schema": _reference(ProblemShape)}}}
+    return said | ({"headers": HEADERS[status]} if status in HEADERS else {})
+
+
+def _responses(good: dict[int, dict[str, Any]], *errors: int) -> dict[str, Any]:
+    bad = {str(status): {"$ref": f"#/components/responses/Error{status}"} for status in errors}
+    return {str(status): said for status, said in good.items()} | bad

@@ -23,7 +23,7 @@ from exchange.database import Database
 from exchange.identifiers import Prefix, read_id
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import Journal
-from exchange.problems import Forbidden, Malformed, NotFound, Unauthenticated
+from exchange.problems import Forbidden, Malformed, Unauthenticated
 
 B = TypeVar("B", bound=Body)
 
@@ -44,6 +44,14 @@ class RoleLacksRoute(Forbidden):
     """Your role does not do this."""
 
     remedy = "Use a key of a role that does."
+
+
+class RoleMissing(Exception):  # noqa: N818 - reads as what it is
+    """A route says for whom it is; this one does not."""
+
+
+class NoQuery(Body):
+    """A write takes no query parameters: one that is not understood must not be done without it."""
 
 
 @dataclass(slots=True)
@@ -95,11 +103,8 @@ async def _caller(place: Office, digest: str) -> KeyHolder | None:
 
 
 def path_id(request: Request, prefix: Prefix) -> int:
-    """Read the id in the path; one of another form is as unknown as one that nothing has. Raises NotFound."""
-    number = read_id(prefix, request.path_params["id"])
-    if number is None:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
-    return number
+    """Read the id in the path; one of another form is read as 0, which nothing has, so that it is refused just as an unknown one."""
+    return read_id(prefix, request.path_params["id"]) or 0
 
 
 def idempotency_key(request: Request) -> str:
@@ -132,6 +137,16 @@ def json_response(value: BaseModel | dict[str, Any], status: int = 200) -> Respo
 
 
 @dataclass(frozen=True, slots=True)
+class Asked(Generic[B]):
+    """What a write asks for: by whom, under which key, the body in its one form, and in its shape."""
+
+    caller: KeyHolder
+    key: str
+    canonical: bytes
+    body: B
+
+
+@dataclass(frozen=True, slots=True)
 class Write(Generic[B]):
     """A route that has one command done. Who may is what the command allows."""
 
@@ -155,20 +170,29 @@ class Write(Generic[B]):
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
+        asked = await self.read(request)
+        number = path_id(request, self.prefix) if self.prefix else 0
+        return respond(await self.do(request, asked, self.make(asked.body, number, asked.caller)))
+
+    async def read(self, request: Request) -> Asked[B]:
+        """Read a request. Raises Unauthenticated, RoleLacksRoute, Malformed, FieldsWrong."""
         caller = await authenticated(request, self.roles)
         key = idempotency_key(request)
-        number = path_id(request, self.prefix) if self.prefix else 0
+        query(NoQuery, request)
         canonical = canonical_body(parsed(await raw_body(request)))
-        command = self.make(shaped(self.body, canonical), number, caller)
+        return Asked(caller, key, canonical, shaped(self.body, canonical))
+
+    async def do(self, request: Request, asked: Asked[B], command: Command) -> Answer:
+        """Have the command done."""
         job = Job(
             (command,),
-            caller,
-            key,
-            request_hash(request, canonical),
-            status=self.status_by_role.get(caller.role, self.status),
+            asked.caller,
+            asked.key,
+            request_hash(request, asked.canonical),
+            status=self.status_by_role.get(asked.caller.role, self.status),
             request_id=request.scope["request_id"],
         )
-        return respond(await office(request).journal.do(job))
+        return await office(request).journal.do(job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +218,13 @@ Route = Write[Any] | Read[Any]
 
 
 def add(app: FastAPI, routes: Sequence[Route]) -> None:
-    """Open routes. They are plain ones, without a framework's dependencies between request and command: see docs/decisions."""
+    """Open routes. They are plain ones, without a framework's dependencies between request and command: see docs/decisions.
+
+    Raises RoleMissing.
+    """
     for route in routes:
-        assert route.roles, f"{route.operation} is open to nobody"
+        if not route.roles:
+            raise RoleMissing(f"{route.operation} is open to nobody")
         app.router.add_route(
             f"/v1{route.path}",
             _endpoint(route),

@@ -1,7 +1,9 @@
 """Whether the service lives, and whether it can serve."""
 
 import logging
+from typing import Literal
 
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,6 +17,19 @@ log = logging.getLogger(__name__)
 
 class NotReady(Unavailable):
     """The database cannot be read."""
+
+
+class LiveShape(BaseModel):
+    """The process answers."""
+
+    status: Literal["live"]
+
+
+class ReadyShape(BaseModel):
+    """The database can be read, and this is how far the journal has come."""
+
+    status: Literal["ready"]
+    position: int
 
 
 async def live(_: Request) -> Response:

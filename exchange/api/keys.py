@@ -11,15 +11,17 @@ from starlette.responses import Response
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.tables import Role
-from exchange.api.bodies import Body, canonical_body, parsed, raw_body, shaped
-from exchange.api.doors import Route, Write, authenticated, idempotency_key, office, request_hash
-from exchange.api.shapes import Nothing
+from exchange.api.bodies import Body
+from exchange.api.doors import Route, Write, respond
+from exchange.api.shapes import USCC_EXAMPLE, Nothing, example
 from exchange.identifiers import KeyId, Prefix
-from exchange.journal.commands import CREATED, Job
+from exchange.journal.commands import CREATED
 
 
 class NewKey(Body):
     """For whom a key is made. The answer holds `secret`, the first time only: the exchange does not keep it."""
+
+    model_config = example(role="member", person="李四", uscc=USCC_EXAMPLE)
 
     role: Role
     person: str = Field(description="Personal: kept erasably", examples=["李四"])
@@ -33,21 +35,21 @@ class CreateKeyRoute(Write[NewKey]):
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request. A replay does not have the secret any more: revoke that key and make another."""
-        caller = await authenticated(request, self.roles)
-        key = idempotency_key(request)
-        canonical = canonical_body(parsed(await raw_body(request)))
-        body = shaped(self.body, canonical)
+        asked = await self.read(request)
         secret = written_secret(secrets.token_bytes(SECRET_LENGTH))
         digest = secret_hash(secret)
         assert digest is not None
-        command = CreateKey(body.role, body.person, digest, body.uscc)
-        job = Job(
-            (command,), caller, key, request_hash(request, canonical), CREATED, request_id=request.scope["request_id"]
-        )
-        answer = await office(request).journal.do(job)
-        told = orjson.loads(answer.body) | ({} if answer.replayed else {"secret": secret})
-        headers = {"Cache-Control": "no-store"} | ({"Idempotency-Replayed": "true"} if answer.replayed else {})
-        return Response(orjson.dumps(told), status_code=answer.status, media_type="application/json", headers=headers)
+        body = asked.body
+        answer = await self.do(request, asked, CreateKey(body.role, body.person, digest, body.uscc))
+        response = respond(answer)
+        if not answer.replayed:
+            response = Response(
+                orjson.dumps(orjson.loads(answer.body) | {"secret": secret}),
+                answer.status,
+                media_type="application/json",
+            )
+        response.headers["Cache-Control"] = "no-store"
+        return response
 
 
 ROUTES: Final[list[Route]] = [

@@ -12,7 +12,7 @@ from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor
 from exchange.api.products import VersionShape, shape_version
-from exchange.api.shapes import Day, MoneyBody, MoneyShape, Nothing, ReasonedOn, id_type, money_of
+from exchange.api.shapes import Day, MoneyBody, MoneyShape, Nothing, ReasonedOn, example, fen, id_type, money_of
 from exchange.identifiers import ListingId, Prefix, VersionId, written_id
 from exchange.listings import commands, rules
 from exchange.listings.queries import Offer, OfferFilter, find_offer, list_offers
@@ -24,6 +24,14 @@ from exchange.members.states import MemberState
 
 class NewListing(Body):
     """On what terms a version is offered."""
+
+    model_config = example(
+        version_id="ver_000000000042",
+        price_model="fixed",
+        price=fen("10600000"),
+        vat_rate_bp=600,
+        expires_on="2027-12-31",
+    )
 
     version_id: id_type(Prefix.VERSION)  # type: ignore[valid-type]  # made for each kind of id
     price_model: PriceModel

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from exchange.access.callers import KeyHolder
 from exchange.api.bodies import Body
 from exchange.api.doors import office
+from exchange.api.shapes import Count
 from exchange.problems import Fault, Malformed
 
 SIGNATURE_LENGTH: Final = 16
@@ -26,7 +27,7 @@ class CursorWrong(Malformed):
 class Page(Body):
     """What every list takes."""
 
-    limit: int = Field(50, ge=1, le=500)
+    limit: Count = Field(50, ge=1, le=500)
     cursor: str | None = Field(None, max_length=1_000)
 
 

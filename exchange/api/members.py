@@ -10,7 +10,17 @@ from exchange.access.tables import READERS, Role
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor
-from exchange.api.shapes import Day, MoneyShape, Nothing, Reasoned, ReasonedOn, money_of
+from exchange.api.shapes import (
+    USCC_EXAMPLE,
+    Day,
+    MoneyShape,
+    Nothing,
+    Reasoned,
+    ReasonedOn,
+    Searched,
+    example,
+    money_of,
+)
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
 from exchange.members.queries import find_member, list_members
@@ -19,9 +29,22 @@ from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
 from exchange.trades.queries import StatementLine, statement
 
+APPLICATION_EXAMPLE: Final = {
+    "legal_name": "湖南湘数科技有限公司",
+    "short_name": "湘数科技",
+    "legal_representative": "张三",
+    "address": "长沙市岳麓区麓谷大道1号",
+    "region_code": "430104",
+    "industry_code": "I6510",
+    "roles": ["provider", "consumer"],
+    "contact": "0731-88880000",
+}
+
 
 class Application(Body):
     """What a company says of itself."""
+
+    model_config = example(**APPLICATION_EXAMPLE)
 
     legal_name: str = Field(examples=["湖南湘数科技有限公司"])
     short_name: str = Field(examples=["湘数科技"])
@@ -54,13 +77,17 @@ class Application(Body):
 class NewApplication(Application):
     """An application for membership."""
 
+    model_config = example(uscc=USCC_EXAMPLE, **APPLICATION_EXAMPLE)
+
     uscc: str = Field(
-        description="GB 32100-2015; a member's key applies for its own company only", examples=["91430100MA4L00001A"]
+        description="GB 32100-2015; a member's key applies for its own company only", examples=[USCC_EXAMPLE]
     )
 
 
 class MemberChange(Reasoned):
     """A renaming, a move, or a change of group."""
+
+    model_config = example(reason="Renamed, as the register shows.", legal_name="湖南湘数科技股份有限公司")
 
     legal_name: str | None = None
     short_name: str | None = None
@@ -100,7 +127,7 @@ class MemberFilter(Page):
     """Which members."""
 
     state: MemberState | None = None
-    uscc: str | None = Field(None, max_length=18)
+    uscc: Searched | None = None
 
 
 class StatementQuery(Page):

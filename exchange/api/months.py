@@ -7,13 +7,16 @@ from pydantic import Field, StringConstraints
 
 from exchange.api.bodies import Body
 from exchange.api.doors import Route, Write
+from exchange.api.shapes import example
 from exchange.volume.commands import CloseMonth
 
-MonthText = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$"), Field(examples=["2023-12"])]
+MonthText = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{3}-(0[1-9]|1[0-2])$"), Field(examples=["2023-12"])]
 
 
 class MonthBody(Body):
     """A month."""
+
+    model_config = example(month="2023-12")
 
     month: MonthText
 

@@ -6,11 +6,12 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from exchange.journal.journal import Overloaded
+from exchange.journal.journal import DatabaseAway
 from exchange.problems import (
     Conflict,
     Forbidden,
@@ -114,6 +115,11 @@ async def _http(_: Request, error: Exception) -> Response:
     return respond(NoRoute("There is no such route."))
 
 
+async def _away(request: Request, error: Exception) -> Response:
+    log.error("The database did not answer: %s %s", request.method, request.scope.get("path"), exc_info=error)
+    return respond(DatabaseAway("It could not be read."))
+
+
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("A request failed: %s %s", request.method, request.scope.get("path"), exc_info=error)
     body = {
@@ -124,14 +130,15 @@ async def _defect(request: Request, error: Exception) -> Response:
         "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
         "errors": [],
     }
-    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE)
+    # Starlette answers this one outside of what adds the header to all others.
+    headers = {"X-Request-ID": request.scope["request_id"]}
+    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE, headers=headers)
 
 
 def install(app: FastAPI) -> None:
     """Let the application answer all that goes wrong as problems."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
+    for kind in (OperationalError, InterfaceError, ConnectionError):
+        app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _defect)
-
-
-__all__ = ["MEDIA_TYPE", "Overloaded", "ProblemShape", "install", "respond", "shape_of", "status_of"]

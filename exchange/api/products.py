@@ -10,7 +10,7 @@ from exchange.access.tables import READERS, Role
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor
-from exchange.api.shapes import Day, Nothing
+from exchange.api.shapes import SHA256_EXAMPLE, Day, Nothing, example
 from exchange.identifiers import Prefix, ProductId, VersionId, written_id
 from exchange.listings import commands
 from exchange.listings.queries import find_product, list_products
@@ -33,12 +33,29 @@ from exchange.members.tables import Member
 class NewProduct(Body):
     """A product under its owner's own code."""
 
+    model_config = example(code="HN-FIN-0012", kind="dataset")
+
     code: str = Field(examples=["HN-FIN-0012"])
     kind: ProductKind
 
 
 class VersionBody(Body):
     """How a version is described, for good."""
+
+    model_config = example(
+        title="企业信用风险评分数据集",
+        abstract="Credit scores of companies, with their history",
+        sector="finance",
+        scenarios="Credit risk",
+        source_type="first_party",
+        personal_information=False,
+        grade="general",
+        coverage="湖南省，2015–2023",
+        record_count=1_200_000,
+        update_frequency="daily",
+        delivery_modes=["api"],
+        rights=["use:2027-12-31"],
+    )
 
     title: str = Field(examples=["企业信用风险评分数据集"])
     abstract: str
@@ -77,6 +94,8 @@ class VersionShape(VersionBody):
 
 class AssessmentBody(Body):
     """What a service organisation found."""
+
+    model_config = example(kind="security", report_sha256=SHA256_EXAMPLE)
 
     kind: AssessmentKind
     report_sha256: str

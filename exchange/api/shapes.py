@@ -4,12 +4,13 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from exchange.api.bodies import Body
 from exchange.clock import instant_text
 from exchange.identifiers import Prefix, read_id, written_id
 from exchange.money import Money
+from exchange.texts import REFERENCE_LIMIT, text_fault
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -21,6 +22,29 @@ def _day(value: Any) -> Any:
 
 
 Day = Annotated[date, BeforeValidator(_day), Field(examples=["2023-12-31"])]
+
+
+_WHOLE: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise ValueError("must be a whole number in digits")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_whole)]
+"""A number in a query string."""
+
+
+def _searchable(value: str) -> str:
+    if fault := text_fault(value, REFERENCE_LIMIT):
+        raise ValueError(fault)
+    return value
+
+
+Searched = Annotated[str, AfterValidator(_searchable)]
+"""A text to look for: one that could be stored."""
 
 
 class MoneyBody(Body):
@@ -71,8 +95,24 @@ class Done(Body):
     recorded_at: str = Field(examples=["2026-12-31T15:59:59.120000Z"])
 
 
+def example(**fields: Any) -> ConfigDict:
+    """Give a body's configuration with an example of it, which the document shows."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
+def fen(amount: str) -> dict[str, str]:
+    """Write an amount in an example."""
+    return {"amount": amount, "currency": "CNY"}
+
+
+USCC_EXAMPLE: Final = "91430100MA4L00001J"
+SHA256_EXAMPLE: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+
 class Reasoned(Body):
     """A decision with its reason."""
+
+    model_config = example(reason="Documents complete.")
 
     reason: str = Field(examples=["Documents complete."])
 
@@ -85,6 +125,8 @@ class ReasonedOn(Reasoned):
 
 class Nothing(Body):
     """An empty object: the route says it all."""
+
+    model_config = example()
 
 
 def instant_of(instant: datetime) -> str:

@@ -7,20 +7,44 @@ from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import READERS, Role
-from exchange.api.bodies import Body
+from exchange.api.bodies import Body, QueryWrong
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor
-from exchange.api.shapes import Day, MoneyBody, MoneyShape, Nothing, Reasoned, ReasonedOn, id_type, money_of
+from exchange.api.shapes import (
+    SHA256_EXAMPLE,
+    Day,
+    MoneyBody,
+    MoneyShape,
+    Nothing,
+    Reasoned,
+    ReasonedOn,
+    Searched,
+    example,
+    fen,
+    id_type,
+    money_of,
+)
 from exchange.identifiers import ListingId, MemberId, Prefix, TradeId, written_id
 from exchange.journal.commands import Command
 from exchange.listings.tables import ProductKind, Sector
 from exchange.members.tables import Member
 from exchange.money import Price
+from exchange.problems import Fault
 from exchange.trades import commands, rules
 from exchange.trades.queries import Deal, TradeFilter, find_trade, list_trades
 from exchange.trades.rules import Terms
 from exchange.trades.states import TradeState
 from exchange.trades.tables import Side, TradeMode, Venue
+
+PRICE_EXAMPLE: Final = {"net": fen("10000000"), "vat": fen("600000"), "gross": fen("10600000")}
+TERMS_EXAMPLE: Final = {
+    "listing_id": "lst_000000000043",
+    "quantity": 1,
+    "purpose": "信贷风控建模",
+    "contract_number": "HT-2023-0001",
+    "contract_sha256": SHA256_EXAMPLE,
+    **PRICE_EXAMPLE,
+}
 
 
 class Amounts(Body):
@@ -68,6 +92,10 @@ class NewTrade(Amounts):
     hash is computed from the order; `contract_number` may be left out. `negotiated`: either party proposes; a seller names `buyer_id`.
     """
 
+    model_config = example(
+        mode="listed", listing_id="lst_000000000043", quantity=1, purpose="信贷风控建模", **PRICE_EXAMPLE
+    )
+
     mode: Literal["listed", "negotiated"]
     listing_id: id_type(Prefix.LISTING)  # type: ignore[valid-type]  # made for each kind of id
     quantity: int
@@ -83,6 +111,10 @@ class NewTrade(Amounts):
 class Filing(TermsBody):
     """A trade made elsewhere."""
 
+    model_config = example(
+        **TERMS_EXAMPLE, effective_on="2023-12-29", evidence=[SHA256_EXAMPLE], buyer_id="mbr_000000000007"
+    )
+
     effective_on: Day
     evidence: tuple[str, ...] = Field(description="SHA-256 of each document")
     external_ref: str | None = None
@@ -92,6 +124,8 @@ class Filing(TermsBody):
 class AuctionResult(TermsBody):
     """The result of an auction."""
 
+    model_config = example(**TERMS_EXAMPLE, buyer_id="mbr_000000000007", effective_on="2023-12-29")
+
     buyer_id: id_type(Prefix.MEMBER)  # type: ignore[valid-type]  # made for each kind of id
     effective_on: Day
 
@@ -99,11 +133,15 @@ class AuctionResult(TermsBody):
 class Confirmation(Body):
     """Agreement, perhaps with one's own reference."""
 
+    model_config = example(external_ref="PO-2026-0001")
+
     external_ref: str | None = None
 
 
 class Review(Reasoned):
     """The decision on a filing."""
+
+    model_config = example(decision="approve", reason="Contract and payment agree.", received_on="2024-01-05")
 
     decision: Literal["approve", "reject"]
     received_on: Day | None = Field(
@@ -172,8 +210,8 @@ class TradeQuery(Page):
     mode: TradeMode | None = None
     venue: Venue | None = None
     side: Literal["buyer", "seller"] | None = Field(None, description="for a member: the side on which it stands")
-    contract_number: str | None = Field(None, max_length=64)
-    external_ref: str | None = Field(None, max_length=64)
+    contract_number: Searched | None = None
+    external_ref: Searched | None = None
     from_: Annotated[Day | None, Field(alias="from")] = None
     to: Day | None = None
 
@@ -298,6 +336,8 @@ def shape_trade(deal: Deal, caller: KeyHolder) -> TradeShape:
 
 
 async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> TradeList:
+    if caller.uscc is None and asked.side is not None:
+        raise QueryWrong("You stand on no side.", Fault("/side", "must be left out by all but members"))
     place = after(request, caller, asked)
     rows = await office(request).database.read(
         list_trades, caller.uscc, place[0] if place else None, asked.limit + 1, asked.which

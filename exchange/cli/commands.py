@@ -2,8 +2,9 @@
 
 import re
 import secrets
+import signal
 import socket
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,17 @@ from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
+from exchange.api.summary import known_at as read_moment
 from exchange.app import openapi_json
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
-from exchange.cli.running import EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
-from exchange.imports.running import Report
+from exchange.imports.reading import read_day
+from exchange.imports.running import Report, in_words
 from exchange.imports.running import run as run_import
 from exchange.journal.callers import Caller
-from exchange.problems import Fault, Invalid, Problem
+from exchange.problems import Fault, Invalid, Problem, Unauthenticated, Unavailable
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -57,6 +60,12 @@ class ArgumentWrong(Invalid):
     remedy = "Look at --help for examples."
 
 
+class CannotListen(Unavailable):
+    """The server cannot listen there."""
+
+    remedy = "Choose another --host or --port."
+
+
 @database_app.command("upgrade")
 def upgrade() -> None:
     """Bring the database to the newest schema; an empty one is made.
@@ -81,7 +90,9 @@ def current() -> None:
 
     async def work() -> None:
         async with desk(current=False) as place:
-            found = await revisions.current(place.database)
+            # To open a file that is not there would make it.
+            there = place.database.path is None or place.database.path.exists()
+            found = await revisions.current(place.database) if there else None
             console.print(f"{place.database} is at {found or 'no revision'}; {revisions.newest()} is needed.")
 
     wait(work())
@@ -102,11 +113,12 @@ def serve(
             pass
 
     wait(look())
-    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        listener.setblocking(False)
-        console.print(
-            f"Serving at http://{host}:{listener.getsockname()[1]} — docs at /docs — stop with Ctrl-C", soft_wrap=True
-        )
+    # Once stopped, uvicorn sends itself the signal again: it ends here, as a success.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, _leave)
+    with _listener(host, port) as listener:
+        where = f"[{host}]" if ":" in host else host
+        console.print(f"Serving at http://{where}:{listener.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
         config = uvicorn.Config(
             "exchange.app:create_app",
             factory=True,
@@ -118,7 +130,23 @@ def serve(
             log_level="warning",
             timeout_graceful_shutdown=30,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+    if not server.started:
+        raise typer.Exit(EXIT_CODES[Unavailable])
+
+
+def _leave(*_: object) -> None:
+    raise SystemExit(0)
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise CannotListen(f"{host}, port {port}: {error.strerror}.") from None
+    listener.setblocking(False)
+    return listener
 
 
 @keys_app.command("create")
@@ -127,25 +155,28 @@ def create_key(
     person: Annotated[str, typer.Option(help="Who uses it: keys belong to persons.")],
     member: Annotated[str | None, typer.Option(help="The company's uscc, for a member's key.")] = None,
 ) -> None:
-    """Make a key and show it, this once. The first operator's needs no key; every other needs an operator's in EXCHANGE_KEY.
+    """Make a key and show it, this once, alone on stdout; its id, by which it can be revoked, goes to stderr.
+
+    The first operator's key needs no key; every other needs an operator's in EXCHANGE_KEY.
 
     Examples:
       exchange keys create --role operator --person 李四
 
       exchange keys create --role member --member 91430100MA4L00001A --person 张三
     """
+    secret = written_secret(secrets.token_bytes(SECRET_LENGTH))
+    digest = secret_hash(secret)
+    assert digest is not None
+    command = CreateKey(role, person, digest, member)
 
     async def work() -> str:
-        secret = written_secret(secrets.token_bytes(SECRET_LENGTH))
-        digest = secret_hash(secret)
-        assert digest is not None
-        command = CreateKey(role, person, digest, member)
         async with desk() as place:
             first = not await place.database.read(operators_exist)
-            await place.do(command, Caller.SYSTEM if first else await place.caller())
-        return secret
+            told = await place.do(command, Caller.SYSTEM if first else await place.caller())
+        return str(told["id"])
 
-    typer.echo(wait(work()))
+    typer.echo(f"{wait(work())} is made.", err=True)
+    typer.echo(secret)
 
 
 @keys_app.command("revoke")
@@ -170,7 +201,7 @@ def close(month: Annotated[str, typer.Argument(help="The month, as 2023-12.")]) 
 
     Example: exchange close 2023-12
     """
-    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+    if not re.fullmatch(r"[1-9][0-9]{3}-(0[1-9]|1[0-2])", month):
         raise ArgumentWrong("That is no month.", Fault("/month", "must be as 2023-12"))
 
     async def work() -> None:
@@ -190,16 +221,11 @@ def _importer(kind: Kind) -> None:
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look whether each row can be read.")] = False,
     ) -> None:
         report = import_file(kind, file, dry_run=dry_run)
-        console.print(
-            f"{report.rows} rows: {report.added} {'can be read' if dry_run else 'added'}, "
-            f"{report.there_already} there already, {report.refused} refused."
-        )
+        console.print(f"{report}.")
         for line in report.first_refusals:
-            console.print(f"  {line}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"  {line}", style="yellow")
         if report.refused_file is not None:
-            console.print(
-                f"Refused rows with their reasons are in {report.refused_file}: mend and import them.", soft_wrap=True
-            )
+            console.print(f"Refused rows with their reasons are in {report.refused_file}: mend and import them.")
             raise typer.Exit(FOUND_WANTING)
 
     heads = ", ".join(f"{english} ({chinese})" for english, chinese in kind.heads.items())
@@ -234,8 +260,10 @@ def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
         return wait(work(progress))
 
 
-def _lines(file: Path) -> int | None:
+def _lines(file: Path) -> int:
     """Count the lines of a file, so that a bar can show how many are left; the reader itself says what is wrong with it."""
+    if not file.is_file():
+        return 0
     try:
         with file.open("rb") as opened:
             return max(0, sum(chunk.count(b"\n") for chunk in iter(lambda: opened.read(1 << 20), b"")) - 1)
@@ -292,11 +320,11 @@ async def _approve(trades: list[str] | None) -> int:
             try:
                 await place.do(ApproveReversal(TradeId(number)), caller)
                 approved += 1
+            except (Unavailable, Unauthenticated):
+                raise
             except Problem as problem:
                 refused += 1
-                console.print(
-                    f"{trade}: {problem.title()} {problem.detail}", style="yellow", markup=False, soft_wrap=True
-                )
+                console.print(f"{trade}: {in_words(problem)}", style="yellow")
     console.print(f"{approved} reversals approved, {refused} refused.")
     return refused
 
@@ -322,30 +350,12 @@ def show_summary(
 
       exchange summary --known-at 9120
     """
-    found = wait(read_summary(_day(as_of), _moment(known_at)))
+    day = None if as_of is None else read_day(as_of, "as-of")
+    found = wait(read_summary(day, read_moment(known_at)))
     if as_json:
         typer.echo(orjson.dumps(found.shape(), option=orjson.OPT_INDENT_2).decode())
     else:
         console.print(headline(found))
-
-
-def _day(text: str | None) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        raise ArgumentWrong("That is no day.", Fault("/as-of", "must be as 2023-12-31")) from None
-
-
-def _moment(text: str | None) -> int | datetime | None:
-    if text is None or re.fullmatch(r"[1-9][0-9]{0,17}", text, re.ASCII):
-        return None if text is None else int(text)
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = datetime.min  # noqa: DTZ901 - refused in the next line
-    if instant.tzinfo is None:
-        raise ArgumentWrong("That is no moment.", Fault("/known-at", "must be a position, or an instant with its zone"))
-    return instant
 
 
 @app.command()

@@ -157,14 +157,18 @@ class Company:
     @property
     def uscc(self) -> str:
         """A code that is not in the history."""
-        base = f"91430104MA4M{self.number:05}"
+        base = f"91430104DEM1{self.number:05}"
         return base + str(uscc_standard.calc_check_digit(base))
 
 
 def _post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = client.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex(16)})
+    try:
+        answer = client.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex(16)})
+    except httpx.HTTPError as error:
+        console.print(f"POST {path} failed: {error}", style="bold red")
+        raise typer.Exit(FOUND_WANTING) from None
     if answer.is_error:
-        console.print(answer.text, style="bold red", markup=False)
+        console.print(answer.text, style="bold red")
         raise typer.Exit(FOUND_WANTING)
     told: dict[str, Any] = answer.json()
     return told
@@ -254,7 +258,7 @@ def _compare(before: Summary) -> None:
 
 
 def _say_what_next(folder: Path) -> None:
-    console.print("\n[bold]What to try next[/bold]")
+    console.print("\nWhat to try next", style="bold")
     url = os.environ["EXCHANGE_DATABASE_URL"]
     for line in (
         "make serve                                  # the API, with docs at http://127.0.0.1:8000/docs",
@@ -264,4 +268,4 @@ def _say_what_next(folder: Path) -> None:
         ".venv/bin/exchange verify",
         f"EXCHANGE_KEY=$(awk 'NR==1{{print $2}}' {folder}/keys.txt) .venv/bin/exchange import trades {folder}/trades.csv   # adds nothing",
     ):
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {line}", highlight=False)

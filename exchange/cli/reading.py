@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 from sqlmodel import Session
 
 from exchange import clock
@@ -15,6 +26,15 @@ from exchange.regulator.integrity import INVARIANTS, findings
 from exchange.regulator.queries import Summary, summary
 
 
+class RateColumn(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """Write it, once it is known."""
+        rate = task.finished_speed or task.speed
+        return Text(f"{rate:,.0f}/s" if rate else "")
+
+
 def progress_bar() -> Progress:
     """Make a bar for long work: how far, how fast, how long still."""
     return Progress(
@@ -22,6 +42,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -40,7 +61,7 @@ def headline(found: Summary) -> Table:
     table = Table(title=f"As of {found.as_of}, as known at position {found.moment.position}", show_header=False)
     rows: list[tuple[str, Any]] = [
         ("Active members 数商会员", f"{found.members_active:,} (ever admitted {found.members_ever_admitted:,})"),
-        ("Cumulative volume 累计交易额", f"{yuan_text(volume.net)}  ({volume.net / 10**10:,.4f} 亿元)"),
+        ("Cumulative volume 累计交易额", f"{yuan_text(volume.net)}  ({Decimal(volume.net).scaleb(-10):,.4f} 亿元)"),
         ("  on exchange 场内", yuan_text(found.on_exchange)),
         ("  filed 场外备案", yuan_text(found.off_exchange_filed)),
         ("  between related parties 关联", yuan_text(found.related_parties)),
@@ -71,10 +92,10 @@ async def run_verify() -> bool:
             mark = "[green]✓[/green]" if not finding.offending else "[red]✗[/red]"
             console.print(
                 f"{mark} {finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]",
-                soft_wrap=True,
+                markup=True,
             )
             for row in finding.offending:
-                console.print(f"       {row}", style="red", markup=False, soft_wrap=True)
+                console.print(f"       {row}", style="red")
             tally.held += not finding.offending
             tally.broken += bool(finding.offending)
 

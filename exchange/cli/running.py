@@ -1,7 +1,9 @@
 """What all commands share: settings, the database, the journal, who acts, exit codes, and one line for what goes wrong."""
 
 import asyncio
+import copy
 import hashlib
+import logging
 import secrets
 import sqlite3
 import sys
@@ -21,10 +23,10 @@ from exchange import clock, revisions
 from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.database import Database
-from exchange.imports.running import in_words
+from exchange.imports.running import SLICE, in_words
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Command, Job
-from exchange.journal.journal import Journal
+from exchange.journal.journal import Defect, Journal
 from exchange.journal.opening import open_store
 from exchange.problems import (
     Conflict,
@@ -62,16 +64,24 @@ EXIT_CODES: Final[dict[type[Problem], int]] = {
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done; 1 an invariant does not hold, or rows were refused; 2 wrong usage; 3 wrong input; 4 no key, or not yours to do; "
-    "5 not found; 6 the state of things does not allow it; 7 not now, try again."
+    "5 not found; 6 the state of things does not allow it; 7 not now, try again; 70 a defect of the program."
 )
+DEFECT: Final = 70
 
-console = Console()
+console = Console(markup=False, soft_wrap=True)
+"""Where people read. What it is given is text: only who asks for markup gets it."""
 
 
 class DatabaseAway(Unavailable):
     """The database cannot be opened."""
 
     remedy = "Check EXCHANGE_DATABASE_URL, and that the server runs or the file may be read and written."
+
+
+class FileUnusable(Malformed):
+    """A file or folder cannot be used."""
+
+    remedy = "Look at its place and permissions."
 
 
 class NoKey(Unauthenticated):
@@ -82,17 +92,45 @@ class NoKey(Unauthenticated):
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the command line; refusals become one line on stderr and an exit code."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Brief("exchange: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         app()
     except Problem as problem:
         fail(problem)
-    except (DBAPIError, sqlite3.Error, asyncpg.PostgresError, OSError) as error:
-        fail(DatabaseAway(str(error).splitlines()[0]))
+    except DBAPIError as error:
+        fail(DatabaseAway(_first_line(error.orig or error)))
+    except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        fail(DatabaseAway(_first_line(error)))
+    except OSError as error:
+        fail(
+            FileUnusable(f"{error.filename}: {error.strerror}.") if error.filename else DatabaseAway(_first_line(error))
+        )
+    except Defect as defect:
+        print(f"exchange: {Defect.__doc__} {defect}", file=sys.stderr)  # noqa: T201 - the one line for people
+        sys.exit(DEFECT)
     except ValidationError as error:
         names = ", ".join("EXCHANGE_" + str(line["loc"][0]).upper() for line in error.errors(include_input=False))
         print(f"exchange: A setting cannot be read: {names}.", file=sys.stderr)  # noqa: T201 - the one line for people
         sys.exit(2)
-    sys.exit(0)
+    raise AssertionError("Typer exits by itself")
+
+
+class _Brief(logging.Formatter):
+    """Shows how something failed for defects alone; what may happen to anybody is said in a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        if record.levelno < logging.ERROR:
+            record = copy.copy(record)
+            record.exc_info = record.exc_text = None
+        return super().format(record)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def fail(problem: Problem) -> NoReturn:
@@ -127,14 +165,14 @@ class Desk:
     async def journal(self) -> AsyncIterator[Journal]:
         """Write through a journal of this process's own."""
         store = open_store(self.database, clock.now, secrets.token_bytes)
-        async with Journal(store, self.settings.queue_limit) as journal:
+        async with Journal(store, SLICE) as journal:
             yield journal
 
-    async def do(self, command: Command, caller: Caller, key: str | None = None) -> dict[str, Any]:
-        """Have one command done; without a key of its own it is a new wish each time."""
+    async def do(self, command: Command, caller: Caller) -> dict[str, Any]:
+        """Have one command done: a new wish each time."""
         request = hashlib.sha256(repr(command).encode()).digest()
         async with self.journal() as journal:
-            answer = await journal.do(Job((command,), caller, key or f"cli/{secrets.token_hex(16)}", request))
+            answer = await journal.do(Job((command,), caller, f"cli/{secrets.token_hex(16)}", request))
         told: dict[str, Any] = orjson.loads(answer.body)
         return told
 

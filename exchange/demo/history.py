@@ -1,8 +1,13 @@
 """Four years of an exchange, 2020 to 2023, as the files that its operator would import: the same bytes every time.
 
-The shape follows published figures of Chinese exchanges. Amounts are quantiles of a log-normal law (median CNY 120,000, σ 1.8), dealt to the years in
-proportion to their volume, and scaled so that each year's net volume by effective date is exact; the fen left over by rounding go one each to the
-year's largest negotiated trades. What is cancelled, terminated (within its year) or reversed has amounts of the same law and nets to nothing.
+The shape follows published figures of Chinese exchanges. Amounts are quantiles of a log-normal law (median CNY 120,000, σ 1.8), dealt to the years
+in proportion to their volume, and scaled so that each year's net volume by effective date is exact: prices of listings to whole yuan first, then
+the free amounts to the rest; the fen left over by rounding go one each to the year's largest trades that were not taken from a listing. What is
+cancelled, terminated (within its year) or reversed has amounts of the same law, unscaled, and nets to nothing.
+
+Reached with the seed 2020: the counted amounts' median is CNY 137,697 (15 % above the law's, as scaling the years lifts all), their largest tenth
+makes up 67.8 % of the volume, the largest trade 4.6 %. Buyers have their shares of places by number of companies; by number of trades they are 53 %
+Changsha, 17 % elsewhere in Hunan, 30 % outside, as a few buyers make most of the trades.
 """
 
 import csv
@@ -11,18 +16,31 @@ import io
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import accumulate
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final, TypeVar
 
 from stdnum.cn import uscc as uscc_standard
 
-from exchange.imports.kinds import KINDS
-
 T = TypeVar("T")
+
+HEADS: Final = {
+    "members": "uscc,legal_name,short_name,legal_representative,address,region_code,industry_code,roles,contact,"
+    "group_parent_uscc,evidence_sha256,applied_on,admitted_on,withdrawn_on",
+    "products": "owner_uscc,product_code,kind,version,title,abstract,sector,scenarios,source_type,personal_information,"
+    "legal_basis,grade,coverage,record_count,update_frequency,delivery_modes,sample_sha256,rights,ip_registration,"
+    "assessor_uscc,security_assessment_sha256,price_model,price_fen,vat_rate_bp,visibility,listed_on,expires_on,"
+    "delisted_on",
+    "trades": "seller_uscc,buyer_uscc,contract_number,contract_sha256,product_code,product_version,mode,venue,purpose,"
+    "quantity,net_fen,vat_fen,gross_fen,proposed_on,effective_on,received_on,outcome,ended_on,reason,delivery_terms,"
+    "acceptance_window_days,buyer_ref,seller_ref,evidence_sha256",
+}
+
+# The shape: the figures of "What a real exchange looks like", in the project's design of the domain.
 
 FIRST_DAY: Final = date(2020, 1, 1)
 VOLUME_FEN: Final = {2020: 6_200_000_000, 2021: 15_500_000_000, 2022: 28_000_000_000, 2023: 40_000_000_000}
@@ -36,6 +54,9 @@ MONTHS: Final = (6, 3, 8, 6, 6, 11, 5, 5, 9, 7, 12, 22)
 OUTCOMES: Final = {"cancelled": 59, "terminated": 30, "reversed": 22}
 LISTED, AUCTION, FILED, LATE, RELATED = 400, 44, 474, 44, 74
 SALES_PER_LISTING: Final = 3
+QUANTITIES: Final = (1, 1, 1, 2, 2, 3, 5)
+QUIET: Final = timedelta(days=90)
+"""Nothing of a trade happens later than this after its day: neither an end nor a late filing."""
 RELATED_PAIRS: Final = 16
 NEVER_TRADING: Final = 0.34
 """So many are kept from trading; those whom chance passes over make it a third."""
@@ -75,9 +96,21 @@ KIND_NAMES: Final = {
 }
 CHANGSHA: Final = ("430102", "430103", "430104", "430105", "430111", "430112", "430121", "430181")
 HUNAN: Final = ("430202", "430304", "430405", "430503", "430602", "430702", "430902", "431003", "431103", "431202")
-OUTSIDE: Final = ("110108", "310115", "440305", "440106", "330106", "320106", "420106", "510107")
-REGIONS: Final = ((CHANGSHA, 45), (HUNAN, 25), (OUTSIDE, 30))
+OUTSIDE: Final = {
+    "110108": "北京",
+    "310115": "上海",
+    "440305": "深圳",
+    "440106": "广州",
+    "330106": "杭州",
+    "320106": "南京",
+    "420106": "武汉",
+    "510107": "成都",
+}
+REGIONS: Final = {CHANGSHA: 45, HUNAN: 25, tuple(OUTSIDE): 30}
+REGION_CHUNK: Final = 20
+"""So many buyers, in the order of their admission, have the shares exactly: else chance would give all old hands to one place."""
 SYLLABLES: Final = "湘岳麓星辰云图智汇联数信达恒远博创景明泽华锐启瑞丰安泰宏盛嘉源"
+ZIPF: Final = list(accumulate(10**9 // rank for rank in range(1, 2_000)))
 VAT_RATES_BP: Final = (600, 600, 600, 600, 600, 600, 600, 300, 1300, 0)
 
 
@@ -111,7 +144,7 @@ class Dice:
 
     def zipf(self, count: int) -> int:
         """Pick an index: the first ones most, by one over their rank."""
-        return min(count - 1, int(math.exp(self._fraction() * math.log(count + 1))) - 1)
+        return bisect_right(ZIPF, self.below(ZIPF[count - 1]), hi=count - 1)
 
     def shuffled(self, items: Iterable[T]) -> list[T]:
         """Give the items in a chance order."""
@@ -138,9 +171,9 @@ def dealt(total: int, weights: dict[T, int], dice: Dice) -> list[T]:
 
 
 def quantiles(count: int) -> list[int]:
-    """Give amounts in fen, the largest first, that are spread as the law says."""
+    """Give amounts in fen, the largest first, that are spread as the law says: at n / (count + 1), which keeps the largest below 5 % of all."""
     law = NormalDist(math.log(MEDIAN_FEN), SIGMA)
-    return [round(math.exp(law.inv_cdf((count - n - 0.5) / count))) for n in range(count)]
+    return [round(math.exp(law.inv_cdf((count - n) / (count + 1)))) for n in range(count)]
 
 
 def sha256(*parts: object) -> str:
@@ -149,8 +182,10 @@ def sha256(*parts: object) -> str:
 
 
 def made_uscc(region: str, number: int) -> str:
-    """Make up a code with a true check character."""
-    base = f"91{region}MA4L{number:05}"
+    """Make up a code with true check characters (GB 11714 inside of GB 32100), in a range where no real ones are."""
+    body = f"DEM0{number:04}"
+    weighted = sum(int(letter, 36) * weight for letter, weight in zip(body, (3, 7, 9, 10, 5, 8, 4, 2), strict=True))
+    base = f"91{region}{body}{'0123456789X0'[11 - weighted % 11]}"
     return base + str(uscc_standard.calc_check_digit(base))
 
 
@@ -165,7 +200,7 @@ class Company:
     trades: bool
     group: str = ""
     withdrawn_on: date | None = None
-    traded: int = 0
+    last_trade_on: date | None = None
 
     @property
     def uscc(self) -> str:
@@ -189,6 +224,11 @@ class Product:
     sold_in: int | None = None
 
     @property
+    def expires_on(self) -> date | None:
+        """The last day of its listing, where it has one."""
+        return date(self.sold_in, 12, 31) if self.sold_in else None
+
+    @property
     def code(self) -> str:
         """Its owner's code for it."""
         return f"HN-{self.sector[:3].upper()}-{self.number:04}"
@@ -196,6 +236,17 @@ class Product:
     def version_on(self, day: date) -> int:
         """The version for sale on a day."""
         return 2 if self.renewed_on is not None and day >= self.renewed_on else 1
+
+    def listed_since(self, day: date) -> date:
+        """Since when the version for sale on a day has been so."""
+        return self.renewed_on if self.renewed_on is not None and day >= self.renewed_on else self.listed_on
+
+    def delisted_on(self, version: int) -> date | None:
+        """When a version is taken off: as the next one comes, or as its owner leaves before its listing runs out."""
+        if version == 1 and self.renewed_on:
+            return self.renewed_on
+        left = self.owner.withdrawn_on
+        return None if left is None or (self.expires_on and self.expires_on < left) else left
 
 
 @dataclass(slots=True)
@@ -206,6 +257,7 @@ class Sale:
     day: date
     outcome: str = "contracted"
     mode: str = "negotiated"
+    quantity: int = 1
     filed: bool = False
     late: bool = False
     related: bool = False
@@ -221,6 +273,7 @@ def history(seed: int = 2020) -> History:
     sales = _sales(dice)
     products = _products(dice, companies, sales)
     _parties(dice, companies, products, sales)
+    _withdraw(dice, companies, products)
     return History(
         members=_csv("members", _member_rows(companies)),
         products=_csv("products", _product_rows(products, companies)),
@@ -247,34 +300,42 @@ def _companies(dice: Dice) -> list[Company]:
     for year, number in joined.items():
         free = number - FOUNDERS if year == FIRST_DAY.year else number
         days += sorted(date(year, 1, 2) + timedelta(days=dice.below(360)) for _ in range(free))
-    companies = []
-    for number, day in enumerate(days):
-        roles = [primary[number]]
-        if second[number]:
+    all_roles = [[role] for role in primary]
+    for roles, more in zip(all_roles, second, strict=True):
+        if more:
             roles.append(dice.pick([role for role in PRIMARY_ROLES if role not in roles]))
+    regions = {buys: _regions(dice) for buys in (True, False)}
+    companies = []
+    for number, (day, roles) in enumerate(zip(days, all_roles, strict=True)):
         trades = primary[number] != "service_org" and dice.chance(
             (1 - NEVER_TRADING) / (1 - PRIMARY_ROLES["service_org"] / 100)
         )
-        companies.append(Company(number + 1, roles, _region(dice), day, trades or number < FOUNDERS // 2))
-    _withdraw(dice, companies)
+        region = next(regions["consumer" in roles])
+        companies.append(Company(number + 1, roles, region, day, trades or number < FOUNDERS // 2))
     _pair(companies)
     return companies
 
 
-def _region(dice: Dice) -> str:
-    roll = dice.below(100)
-    for codes, share in REGIONS:
-        if roll < share:
-            return dice.pick(codes)
-        roll -= share
-    raise AssertionError
+def _regions(dice: Dice) -> Iterator[str]:
+    while True:
+        for codes in dealt(REGION_CHUNK, REGIONS, dice):
+            yield dice.pick(codes)
 
 
-def _withdraw(dice: Dice, companies: list[Company]) -> None:
+def _withdraw(dice: Dice, companies: list[Company], products: list[Product]) -> None:
+    """Let some go, nearly half of them after trades of which all is over; an owner that left renews nothing."""
     for year, number in WITHDRAWN.items():
-        idle = [one for one in companies if not one.trades and one.withdrawn_on is None and one.admitted_on.year < year]
-        for company in dice.shuffled(idle)[:number]:
-            company.withdrawn_on = date(year, 2, 1) + timedelta(days=dice.below(300))
+        there = [one for one in dice.shuffled(companies) if one.withdrawn_on is None and one.admitted_on.year < year]
+        idle = [one for one in there if one.last_trade_on is None]
+        done = [one for one in there if one.last_trade_on and one.last_trade_on + QUIET < date(year, 12, 1)]
+        traders = done[: number // 2]
+        for company in traders + idle[: number - len(traders)]:
+            over = company.last_trade_on + QUIET if company.last_trade_on else FIRST_DAY
+            company.withdrawn_on = max(over, date(year, 2, 1) + timedelta(days=dice.below(300)))
+    for product in products:
+        left = product.owner.withdrawn_on
+        if left and product.renewed_on and product.renewed_on >= left:
+            product.renewed_on = None
 
 
 def _pair(companies: list[Company]) -> None:
@@ -282,7 +343,7 @@ def _pair(companies: list[Company]) -> None:
     sellers = [one for one in companies if one.trades and one.roles[0] == "provider"][:RELATED_PAIRS]
     buyers = [one for one in companies if one.trades and one.roles[0] == "consumer"][:RELATED_PAIRS]
     for number, (seller, buyer) in enumerate(zip(sellers, buyers, strict=True)):
-        seller.group = buyer.group = made_uscc("430104", 90_000 + number)
+        seller.group = buyer.group = made_uscc("430104", 9_000 + number)
 
 
 # Sales: how many, when, for how much
@@ -293,8 +354,8 @@ def _sales(dice: Dice) -> list[Sale]:
     by_year = shares(counted, VOLUME_FEN)
     amounts: dict[int, list[int]] = {year: [] for year in by_year}
     for amount in quantiles(counted):
-        # The next largest amount goes where most is missing, so that all years have the same shape.
-        year = max(by_year, key=lambda one: (by_year[one] - len(amounts[one])) / by_year[one])
+        # The next largest amount goes to the year that is furthest behind, so that all have the same shape.
+        year = min(by_year, key=lambda one: (2 * len(amounts[one]) + 1) / by_year[one])
         amounts[year].append(amount)
     listed_by_year = shares(LISTED, by_year)
     sales: list[Sale] = []
@@ -310,27 +371,29 @@ def _sales(dice: Dice) -> list[Sale]:
 
 
 def _year(dice: Dice, year: int, values: list[int], listed: int) -> list[Sale]:
-    """Make a year's counted sales and scale them to its volume. Neighbours in size share a listing and its price."""
+    """Make a year's counted sales and scale them to its volume. Neighbours in size share a listing, priced in whole yuan."""
     step = len(values) / listed
     places = {int(n * step + step / 2) for n in range(listed)}
     chosen = [value for n, value in enumerate(values) if n in places]
     groups = [chosen[n : n + SALES_PER_LISTING] for n in range(0, len(chosen), SALES_PER_LISTING)]
-    priced = [(sum(group) // len(group), len(group)) for group in groups]
     free = [value for n, value in enumerate(values) if n not in places]
-    whole = sum(price * number for price, number in priced) + sum(free)
-    target = VOLUME_FEN[year]
-    prices = [(price * target // whole, number) for price, number in priced]
-    amounts = [value * target // whole for value in free]
-    left = target - sum(price * number for price, number in prices) - sum(amounts)
-    for n in range(left):
-        amounts[n % len(amounts)] += 1
+    target, whole = VOLUME_FEN[year], sum(values)
+    priced = []
+    for group in groups:
+        quantity = dice.pick(QUANTITIES)
+        yuan = max(1, sum(group) * target // (whole * len(group) * quantity * 100))
+        priced.append((100 * yuan, quantity, len(group)))
+    rest = target - sum(price * quantity * number for price, quantity, number in priced)
+    amounts = [value * rest // sum(free) for value in free]
+    for n in range(rest - sum(amounts)):  # fewer than there are amounts, the largest first
+        amounts[n] += 1
     days = [_day(dice, year, month) for month in dealt(len(values), dict(enumerate(MONTHS, 1)), dice)]
     sales = [Sale(amount, days.pop()) for amount in amounts]
-    for price, number in prices:
-        group = [Sale(price, days.pop(), mode="listed") for _ in range(number)]
-        for sale in group:
-            sale.companions = group
-        sales += group
+    for price, quantity, number in priced:
+        sold = [Sale(price * quantity, days.pop(), mode="listed", quantity=quantity) for _ in range(number)]
+        for sale in sold:
+            sale.companions = sold
+        sales += sold
     return sales
 
 
@@ -352,7 +415,7 @@ def _mark(dice: Dice, plain: list[Sale]) -> None:
     filed = large[: FILED * 2 // 3] + small[: FILED - FILED * 2 // 3]
     for sale in filed:
         sale.filed = True
-    for sale in dice.shuffled(sale for sale in filed if sale.outcome != "cancelled")[:LATE]:
+    for sale in dice.shuffled(sale for sale in filed if sale.outcome == "contracted")[:LATE]:
         sale.late = True
     for sale in dice.shuffled(sale for sale in open_to if sale.day >= FIRST_DAY + timedelta(days=30))[:RELATED]:
         sale.related = True
@@ -377,7 +440,8 @@ def _products(dice: Dice, companies: list[Company], sales: list[Sale]) -> list[P
 
     for owner in [*sellers, *sellers[: len(sellers) // 3]]:
         founder = owner.admitted_on == FIRST_DAY
-        listed_on = min(owner.admitted_on + timedelta(days=0 if founder else dice.below(20)), date(2023, 12, 20))
+        listed_on = owner.admitted_on + timedelta(days=0 if founder else dice.below(20))
+        listed_on = max(owner.admitted_on, min(listed_on, date(2023, 12, 20)))
         model = dice.pick(("negotiable", "negotiable", "negotiable", "per_call", "subscription"))
         product = add(owner, model, None if model == "negotiable" else 100 * (1 + dice.below(5_000)), listed_on)
         if listed_on < date(2022, 6, 1) and dice.chance(0.12):
@@ -387,7 +451,7 @@ def _products(dice: Dice, companies: list[Company], sales: list[Sale]) -> list[P
         first = min(sale.day for sale in group)
         owner = sellers[dice.zipf(bisect_right(admissions, first))]
         listed_on = max(owner.admitted_on, date(first.year, 1, 1), first - timedelta(days=dice.below(60)))
-        product = add(owner, "fixed", group[0].amount, listed_on)
+        product = add(owner, "fixed", group[0].amount // group[0].quantity, listed_on)
         product.sold_in = first.year
         for sale in group:
             sale.product = product
@@ -416,8 +480,7 @@ def _parties(dice: Dice, companies: list[Company], products: list[Product], sale
                 one for one in buyers[: bisect_right(admissions, sale.day)] if not _related(one, sale.product.owner)
             ]
             sale.buyer = _fresh_first(dice, around, around)
-        sale.buyer.traded += 1
-        sale.product.owner.traded += 1
+        sale.buyer.last_trade_on = sale.product.owner.last_trade_on = sale.day
 
 
 def _related_offers(offered: list[Product], buyers: list[Company]) -> list[tuple[Product, Company]]:
@@ -434,7 +497,7 @@ def _related(one: Company, other: Company) -> bool:
 
 def _fresh_first(dice: Dice, choices: list[T], companies: list[Company]) -> T:
     """Pick by activity; now and then somebody who has not traded yet."""
-    fresh = [n for n, company in enumerate(companies) if not company.traded]
+    fresh = [n for n, company in enumerate(companies) if company.last_trade_on is None]
     return choices[dice.pick(fresh)] if fresh and dice.chance(0.25) else choices[dice.zipf(len(choices))]
 
 
@@ -451,18 +514,18 @@ def _name(number: int) -> str:
 def _member_rows(companies: list[Company]) -> Iterable[list[object]]:
     for company in sorted(companies, key=lambda one: (one.admitted_on, one.number)):
         short = f"{_name(company.number)}{company.number:03}"
-        place = "湖南" if company.region.startswith("43") else "华数"
+        place = OUTSIDE.get(company.region, "湖南")
         applied_on = max(FIRST_DAY, company.admitted_on - timedelta(days=12))
         yield [
             company.uscc,
             f"{place}{short}数据科技有限公司",
             short,
             f"示例{company.number:03}",
-            f"数据大道{company.number}号",
+            f"{place}示例大道{company.number}号",
             company.region,
             "I6510" if "service_org" in company.roles else "I6550",
             ";".join(company.roles),
-            f"0731-8{company.number:07}",
+            f"office{company.number:03}@example.com",
             company.group,
             sha256("licence", company.number),
             applied_on,
@@ -479,7 +542,7 @@ def _product_rows(products: list[Product], companies: list[Company]) -> Iterable
             rows.append((product.renewed_on, product.number, 2, product))
     for listed_on, number, version, product in sorted(rows, key=lambda row: row[:3]):
         important = number % 40 == 7  # noqa: PLR2004 - one in forty
-        assessor = _assessor(companies, product.owner, listed_on) if important else None
+        assessor = _assessor(companies, product, listed_on) if important else None
         name = SECTOR_NAMES[product.sector] + KIND_NAMES[product.kind]
         personal = number % 6 == 0
         yield [
@@ -509,27 +572,27 @@ def _product_rows(products: list[Product], companies: list[Company]) -> Iterable
             product.vat_rate_bp,
             "members" if number % 8 == 0 else "public",
             listed_on,
-            date(product.sold_in, 12, 31) if product.sold_in else None,
-            product.renewed_on if version == 1 else None,
+            product.expires_on,
+            product.delisted_on(version),
         ]
 
 
-def _assessor(companies: list[Company], owner: Company, day: date) -> Company | None:
+def _assessor(companies: list[Company], product: Product, day: date) -> Company | None:
     """Find a service organisation of another group that was there on a day."""
-    fit = (
+    fit = [
         one
         for one in companies
         if "service_org" in one.roles
         and one.admitted_on <= day
-        and not _related(one, owner)
+        and not _related(one, product.owner)
         and (one.withdrawn_on is None or one.withdrawn_on > day)
-    )
-    return next(fit, None)
+    ]
+    return fit[product.number % len(fit)] if fit else None
 
 
 def _trade_rows(sales: list[Sale], dice: Dice) -> Iterable[list[object]]:
     rows = [_trade_row(number, sale, dice) for number, sale in enumerate(sales, 1)]
-    proposed = list(KINDS["trades"].heads).index("proposed_on")
+    proposed = HEADS["trades"].split(",").index("proposed_on")
     return sorted(rows, key=lambda row: str(row[proposed]))
 
 
@@ -539,7 +602,9 @@ def _trade_row(number: int, sale: Sale, dice: Dice) -> list[object]:
     product, cancelled = sale.product, sale.outcome == "cancelled"
     rate = product.vat_rate_bp
     net = (2 * sale.amount * 10_000 + 10_000 + rate) // (2 * (10_000 + rate))
-    proposed_on = sale.day if cancelled else max(FIRST_DAY, sale.day - timedelta(days=dice.below(15)))
+    before = sale.day - timedelta(days=0 if cancelled else dice.below(15))
+    since = (product.listed_since(sale.day), product.owner.admitted_on, sale.buyer.admitted_on)
+    proposed_on = max(before, *since)
     ended_on = (
         None
         if sale.outcome == "contracted"
@@ -557,7 +622,7 @@ def _trade_row(number: int, sale: Sale, dice: Dice) -> list[object]:
         sale.mode,
         "off_exchange_filed" if sale.filed else "on_exchange",
         f"{SECTOR_NAMES[product.sector]}业务分析",
-        1,
+        sale.quantity,
         net,
         sale.amount - net,
         sale.amount,
@@ -578,6 +643,6 @@ def _trade_row(number: int, sale: Sale, dice: Dice) -> list[object]:
 def _csv(kind: str, rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(KINDS[kind].heads)
+    writer.writerow(HEADS[kind].split(","))
     writer.writerows(["" if cell is None else cell for cell in row] for row in rows)
     return text.getvalue().encode()

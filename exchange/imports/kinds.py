@@ -148,6 +148,7 @@ def _trade(row: Row) -> Command:
 def _reversal(row: Row) -> Callable[[int], Command] | None:
     if row.cells["outcome"] != REVERSED:
         return None
+    row.maybe_day("ended_on")  # when it was seen to be wrong; the day of the reversal itself is derived on approval
     reason = row.text("reason")
     ProposeReversal(0, reason)  # type: ignore[arg-type]  # only to check the reason before anything is recorded
     return lambda number: ProposeReversal(number, reason)  # type: ignore[arg-type]  # the trade's number

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import BinaryIO, Final, Self, TypeVar
 
 from exchange.problems import Fault, Invalid, Malformed
 
 E = TypeVar("E", bound=StrEnum)
 
-LINE_LIMIT: Final = 64 * 1024
+ROW_LIMIT: Final = 64 * 1024
+"""The longest row, in bytes: an unclosed quote must not take the whole file for one."""
 REFUSAL: Final = "refusal"
 """The column added to refused rows; ignored when they are sent again."""
 
@@ -25,13 +26,13 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 class FileWrong(Malformed):
     """The file cannot be read."""
 
-    remedy = "Give a CSV file in UTF-8 with the columns that `exchange import --help` lists."
+    remedy = "Give a CSV file in UTF-8 with the columns that `exchange import KIND --help` lists."
 
 
 class CellWrong(Invalid):
-    """A cell is not of the form that its column has."""
+    """A value is not of the form that its column or option has."""
 
-    remedy = "Correct the cell."
+    remedy = "Correct it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,7 @@ class Row:
 
     def day(self, name: str) -> date:
         """Give a date."""
-        value = self.text(name)
-        fault = Fault(f"/{name}", "must be a date, as 2023-12-31")
-        if not _DAY.fullmatch(value):
-            raise CellWrong("A date cannot be read.", fault)
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            raise CellWrong("There is no such day.", fault) from None
+        return read_day(self.text(name), name)
 
     def maybe_day(self, name: str) -> date | None:
         """Give a date, None where the cell is blank."""
@@ -102,6 +96,17 @@ class Row:
         return tuple(part.strip() for part in self.cells[name].split(";")) if self.cells[name] else ()
 
 
+def read_day(text: str, name: str) -> date:
+    """Read a date; `name` is for the refusal. Raises CellWrong."""
+    fault = Fault(f"/{name}", "must be a date, as 2023-12-31")
+    if not _DAY.fullmatch(text):
+        raise CellWrong("A date cannot be read.", fault)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise CellWrong("There is no such day.", fault) from None
+
+
 @contextmanager
 def rows_of(path: Path, heads: dict[str, str]) -> Iterator[tuple[Sequence[str], Iterator[Row]]]:
     """Open a file; give its head as it stands there, and its rows. `heads`: English → Chinese names of the columns.
@@ -109,57 +114,80 @@ def rows_of(path: Path, heads: dict[str, str]) -> Iterator[tuple[Sequence[str], 
     Raises FileWrong at once where the head is wrong, and on the way where a later line is.
     """
     try:
-        file = path.open(encoding="utf-8-sig", newline="")
-    except IsADirectoryError:
-        raise FileWrong(f"{path} is a folder.") from None
-    except FileNotFoundError:
-        raise FileWrong(f"There is no file {path}.") from None
-    except PermissionError:
-        raise FileWrong(f"{path} may not be read by you.") from None
+        # What can be read only once, as a pipe, could not be sent again.
+        if path.exists() and not path.is_file():
+            raise FileWrong(f"{path} is no plain file.")
+        file = path.open("rb")
+    except OSError as error:
+        raise FileWrong(f"{path} cannot be opened: {error.strerror}.") from None
     with file:
-        reader = _lines(path, csv.reader(_bounded(path, file), strict=True))
-        head = [name.strip() for name in next(reader, (0, []))[1]]
+        records = _records(_Lines(path, file))
+        head = [name.strip() for name in next(records, (0, []))[1]]
         if not head:
-            raise FileWrong(f"{path} is empty.")
-        yield head, _rows(path, reader, _columns(path, head, heads))
+            raise FileWrong(f"{path} has no head in its first line.")
+        yield head, _rows(path, records, _columns(path, head, heads))
 
 
-def _bounded(path: Path, file: Any) -> Iterator[str]:
-    while line := file.readline(LINE_LIMIT + 1):
-        if len(line) > LINE_LIMIT:
-            raise FileWrong(f"{path} has a line of more than {LINE_LIMIT} characters.")
-        yield line
+class _Lines:
+    """The lines of a file, decoded one by one, so that what is wrong with one is said of it and not of its neighbours."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self.number = 0
+        self.row_size = 0
+        """Bytes of the row so far, which may run over several lines; set back by who reads the rows."""
+        self._file = file
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(ROW_LIMIT + 1)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self.row_size += len(line)
+        if self.row_size > ROW_LIMIT:
+            raise FileWrong(f"{self.path} has a row of more than {ROW_LIMIT} bytes at line {self.number}.")
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            raise FileWrong(f"{self.path} is not UTF-8 at line {self.number}.") from None
+        if "\0" in text:
+            raise FileWrong(f"{self.path} has a NUL at line {self.number}.")
+        return text.removeprefix("\ufeff") if self.number == 1 else text
 
 
-def _lines(path: Path, reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _records(lines: _Lines) -> Iterator[tuple[int, list[str]]]:
+    """Give the number of its last line, and the cells, of each record."""
+    reader = csv.reader(lines, strict=True)
     while True:
+        lines.row_size = 0
         try:
             cells = next(reader)
         except StopIteration:
             return
-        except UnicodeDecodeError:
-            raise FileWrong(f"{path} is not UTF-8 after line {reader.line_num}.") from None
         except csv.Error as error:
-            raise FileWrong(f"{path} is no CSV at line {reader.line_num}: {error}.") from None
-        yield reader.line_num, cells
+            raise FileWrong(f"{lines.path} is no CSV at line {lines.number}: {error}.") from None
+        yield lines.number, cells
 
 
 def _columns(path: Path, head: Sequence[str], heads: dict[str, str]) -> list[str]:
     english = {chinese: name for name, chinese in heads.items()} | {name: name for name in heads}
     columns = [REFUSAL if name == REFUSAL else english.get(name, "") for name in head]
-    unknown = [str(n) for n, name in enumerate(columns, 1) if not name]
+    unknown = [f"{n} ({said[:40]!r})" for n, (said, name) in enumerate(zip(head, columns, strict=True), 1) if not name]
     missing = [name for name in heads if name not in columns]
     if unknown or missing:
-        said = [f"column {', '.join(unknown)} is unknown"] if unknown else []
-        said += [f"{', '.join(missing)} is missing"] if missing else []
-        raise FileWrong(f"{path} has another head: {'; '.join(said)}.")
+        wrong = [f"unknown: column {', '.join(unknown)}"] if unknown else []
+        wrong += [f"missing: {', '.join(missing)}"] if missing else []
+        raise FileWrong(f"{path} has another head; {'; '.join(wrong)}.")
     if len(set(columns)) < len(columns):
-        raise FileWrong(f"{path} has a column twice.")
+        raise FileWrong(f"{path} has a column twice in its head.")
     return columns
 
 
-def _rows(path: Path, reader: Iterator[tuple[int, list[str]]], columns: Sequence[str]) -> Iterator[Row]:
-    for line, cells in reader:
+def _rows(path: Path, records: Iterator[tuple[int, list[str]]], columns: Sequence[str]) -> Iterator[Row]:
+    for line, cells in records:
         if not cells:
             continue
         if len(cells) != len(columns):

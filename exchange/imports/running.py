@@ -33,6 +33,7 @@ class Report:
     added: int = 0
     there_already: int = 0
     refused: int = 0
+    dry_run: bool = False
     refused_file: Path | None = None
     first_refusals: list[str] = field(default_factory=list)
 
@@ -40,6 +41,11 @@ class Report:
     def rows(self) -> int:
         """All of them."""
         return self.added + self.there_already + self.refused
+
+    def __str__(self) -> str:
+        """Tell it in one line."""
+        added = "can be read" if self.dry_run else "added"
+        return f"{self.rows} rows: {self.added} {added}, {self.there_already} there already, {self.refused} refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +78,18 @@ class Refusals:
         self._writer.writerow([*(value for name, value in row.cells.items() if name != REFUSAL), why])
         self._count += 1
 
-    def finish(self) -> Path | None:
-        """Put the file in its place, instead of an earlier one; give it, or None where nothing was refused."""
+    def finish(self, *, keep_earlier: bool) -> Path | None:
+        """Put the file in its place, instead of an earlier one; give it, or None where nothing was refused.
+
+        Then an earlier one is removed, unless it is to be kept.
+        """
         self._file.close()
         if self._count:
             self._unfinished.replace(self.path)
             return self.path
         self._unfinished.unlink()
-        self.path.unlink(missing_ok=True)
+        if not keep_earlier:
+            self.path.unlink(missing_ok=True)
         return None
 
 
@@ -90,7 +100,7 @@ async def run(
 
     A broken line ends the import after the rows before it: sent again when mended, they are there already.
     """
-    report = Report()
+    report = Report(dry_run=journal is None)
     with rows_of(path, kind.heads) as (head, rows):
         refusals = Refusals(path, head)
         try:
@@ -98,8 +108,10 @@ async def run(
                 for row, outcome in zip(some, await _send(kind, some, journal, caller), strict=True):
                     _note(report, refusals, row, outcome)
                 progress(report)
+        except FileWrong as broken:
+            raise FileWrong(f"{broken.detail} Before it were {report}.") from None
         finally:
-            report.refused_file = refusals.finish()
+            report.refused_file = refusals.finish(keep_earlier=report.dry_run)
     return report
 
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from exchange.clock import instant_text
 from exchange.journal.asks import Ask, Load
-from exchange.journal.commands import Answer, Job, Result
+from exchange.journal.callers import Caller
+from exchange.journal.commands import Answer, Command, Job, Result
 from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
 from exchange.journal.schema import Record, schema_of
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
@@ -27,7 +28,7 @@ Steps = Generator[list[Ask], list[list[Record]], list[Outcome]]
 CLOCK_TOLERANCE: Final = timedelta(seconds=60)
 TICK: Final = timedelta(microseconds=1)
 MAX_ROUNDS: Final = 8
-"""How often a job may be decided anew because a neighbour changed what it needs."""
+"""How often a command may be decided anew because a neighbour changed what it needs."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -
     head_schema = schema_of(Head)
     [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
     work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
-    failures = yield from _gather(jobs, work)
+    failures = yield from _gather([(job.caller, _needs(job, work)) for job in jobs], work)
     first = work.head.position + 1
     outcomes = []
     for job, failure in zip(jobs, failures, strict=True):
@@ -91,14 +92,17 @@ def _needs(job: Job, work: UnitOfWork) -> Needs:
         yield [need for _, asked in rounds if asked is not None for need in asked]
 
 
-def _gather(jobs: Sequence[Job], work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], list[Exception | None]]:
-    """Run everyone's needs in step: one SELECT per table, key and round, whoever asks. A job whose needs raise fails alone."""
-    failures: list[Exception | None] = [None] * len(jobs)
-    live = [(n, _needs(job, work)) for n, job in enumerate(jobs)]
+def _gather(
+    asking: Sequence[tuple[Caller, Needs]], work: UnitOfWork
+) -> Generator[list[Ask], list[list[Record]], list[Exception | None]]:
+    """Run everyone's needs in step: one SELECT per table, key and round, whoever asks. Who fails in them fails alone."""
+    failures: list[Exception | None] = [None] * len(asking)
+    live = list(enumerate(asking))
     while live:
         wanted: defaultdict[tuple[Any, Any], dict[Any, None]] = defaultdict(dict)
         still = []
-        for n, needs in live:
+        for n, (caller, needs) in live:
+            work.caller = caller
             try:
                 asked = next(needs, None)
             except Exception as defect:
@@ -106,7 +110,7 @@ def _gather(jobs: Sequence[Job], work: UnitOfWork) -> Generator[list[Ask], list[
                 failures[n] = defect
                 continue
             if asked is not None:
-                still.append((n, needs))
+                still.append((n, (caller, needs)))
                 for need in asked:
                     if not work.has(need):
                         schema = schema_of(need.model)
@@ -121,29 +125,21 @@ def _gather(jobs: Sequence[Job], work: UnitOfWork) -> Generator[list[Ask], list[
 
 
 def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Outcome]:
-    """Decide one job; what a neighbour made necessary is loaded and the job decided anew."""
-    for _ in range(MAX_ROUNDS):
-        try:
-            outcome: Outcome = _answer(job, work)
-        except NotLoaded:
-            work.take_back()
-            (failure,) = yield from _gather([job], work)
-            if failure is not None:
-                return failure
-        except Problem as problem:
-            work.take_back()
-            return problem
-        except Exception as defect:
-            log.exception("A command failed")
-            work.take_back()
-            return defect
-        else:
-            work.keep()
-            return outcome
-    return RuntimeError(f"{job.commands!r:.200} asks for what it never needs")
+    """Decide one job; what is refused, or fails, is taken back."""
+    try:
+        outcome: Outcome = yield from _answer(job, work)
+    except Problem as problem:
+        work.take_back()
+        return problem
+    except Exception as defect:
+        log.exception("A command failed")
+        work.take_back()
+        return defect
+    work.keep()
+    return outcome
 
 
-def _answer(job: Job, work: UnitOfWork) -> Answer:
+def _answer(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Answer]:
     """Answer as the first time, or do it now. Raises the problem that refuses it."""
     work.caller = job.caller
     for command in job.commands:
@@ -153,13 +149,10 @@ def _answer(job: Job, work: UnitOfWork) -> Answer:
         if before.request_sha256 != job.request_sha256:
             raise KeyReused("The key was used before, and what was asked then differs from what is asked now.")
         return Answer(before.status, before.answer, before.position, replayed=True)
-    results = []
-    for index, command in enumerate(job.commands):
-        try:
-            results.append(_do(command, job, work))
-        except Problem as problem:
-            problem.index = index
-            raise
+    results: list[Result] = []
+    for command in job.commands:
+        result = yield from _do(command, job, work)
+        results.append(result)
     body = canonical({"data": results} if job.many else results[0]).decode()
     holder, key = job.idempotency
     work.insert(
@@ -174,8 +167,22 @@ def _answer(job: Job, work: UnitOfWork) -> Answer:
     return Answer(job.status, body, work.position)
 
 
-def _do(command: Any, job: Job, work: UnitOfWork) -> Result:
-    """Let one command happen: one position, one event."""
+def _do(command: Command, job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Result]:
+    """Let one command happen. What a neighbour, or a command before it in its job, made necessary is loaded, and it is decided anew."""
+    mark = work.mark()
+    for _ in range(MAX_ROUNDS):
+        try:
+            return _happen(command, job, work)
+        except NotLoaded:
+            work.take_back(mark)
+            (failure,) = yield from _gather([(job.caller, command.needs(work))], work)
+            if failure is not None:
+                raise failure from None
+    raise RuntimeError(f"{command!r:.200} asks for what it never needs")
+
+
+def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
+    """Decide one command: one position, one event."""
     mark = work.mark()
     work.change(work.head, position=work.head.position + 1)
     result: Result = command.decide(work)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,7 +18,12 @@ from exchange.journal.batch import Outcome, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
-from exchange.journal.stores import StoreBusy, StoreFailed
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreUnwritable
+
+BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+UNWRITABLE: Final = frozenset(
+    {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+)
 
 
 class SqliteStore:
@@ -60,8 +65,11 @@ class SqliteStore:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            code = error.sqlite_errorcode & 0xFF
+            if code in BUSY:
                 raise StoreBusy(str(error)) from error
+            if code in UNWRITABLE:
+                raise StoreUnwritable(f"SQLite says: {error}.") from error
             raise StoreFailed(str(error)) from error
         except sqlite3.Error as error:
             raise StoreFailed(str(error)) from error

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from exchange.journal.batch import Outcome
 from exchange.journal.commands import Job
+from exchange.problems import Unavailable
 
 
 class StoreFailed(Exception):  # noqa: N818 - reads as what happened
@@ -19,11 +20,17 @@ class StoreBusy(Exception):  # noqa: N818 - reads as what happened
     """Another process held the head for too long; nothing of the batch is stored."""
 
 
+class StoreUnwritable(Unavailable):
+    """The database cannot be written: it may be read only, or its disk full. Nothing of the batch is stored."""
+
+    remedy = "Make the database writable, and send the same request with the same key again."
+
+
 class Store(Protocol):
     """Runs batches, one after the other."""
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Decide and commit these jobs in one transaction. Raises StoreFailed, StoreLost or StoreBusy."""
+        """Decide and commit these jobs in one transaction. Raises StoreFailed, StoreLost, StoreBusy or StoreUnwritable."""
 
     async def close(self) -> None:
         """Give back what is held."""

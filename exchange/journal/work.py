@@ -190,10 +190,10 @@ class UnitOfWork:
         """Let what was done since the last time stand."""
         self._undo.clear()
 
-    def take_back(self) -> None:
-        """Undo what was done since the last `keep`."""
+    def take_back(self, mark: int = 0) -> None:
+        """Undo what was done since a mark, or since the last `keep`."""
         self.event = None
-        while self._undo:
+        while len(self._undo) > mark:
             step, *arguments = self._undo.pop()
             step(*arguments)
 

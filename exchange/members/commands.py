@@ -15,6 +15,7 @@ from exchange.ledger.posting import open_accounts
 from exchange.members import rules
 from exchange.members.rules import CompanyFields
 from exchange.members.standing import (
+    DateWrong,
     business_day_of_change,
     check_past,
     note,
@@ -217,12 +218,19 @@ class RecordMember(Command):
         rules.refuse(faults)
 
     def needs(self, work: UnitOfWork) -> Needs:
-        """Ask for the company."""
+        """Ask for the company and its membership before."""
         yield [Need(Company, self.uscc)]
+        if company := work.find(Company, self.uscc):
+            yield [Need(Member, company.member_id)]
 
     def decide(self, work: UnitOfWork) -> Result:
-        """Take all its steps at once."""
+        """Take all its steps at once. Raises DateWrong, Barred, MemberAlready."""
         check_past(work, self.applied_on, "applied_on")
+        if company := work.find(Company, self.uscc):
+            ended_on = work.get(Member, company.member_id).changed_on
+            if not company.live and self.applied_on < ended_on:
+                rule = f"must be {ended_on} or later"
+                raise DateWrong("The membership before ended later.", Fault("/applied_on", rule))
         check_past(work, self.withdrawn_on or self.admitted_on, "withdrawn_on" if self.withdrawn_on else "admitted_on")
         steps = [(MemberStep.START_REVIEW, self.applied_on), (MemberStep.ADMIT, self.admitted_on)]
         if self.withdrawn_on is not None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from exchange.access.tables import Proposal, ProposalKind, ProposalState
+from exchange.clock import FIRST_BUSINESS_DAY
 from exchange.identifiers import MemberId, TradeId
 from exchange.journal.queries import Moment, present
 from exchange.members.queries import ids_of
@@ -170,7 +171,7 @@ def statement(  # noqa: PLR0913 - what to ask
         raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
     moment = present(session) if place is None else Moment(place[0], present(session).recorded_at)
     sales, purchases = (
-        (place[1], place[2]) if place else _balances(session, moment, member_id, since - timedelta(days=1))
+        (place[1], place[2]) if place else _balances(session, moment, member_id, _day_before(since))
     )
     opening = Balances(Money(sales), Money(purchases))
     lines = []
@@ -206,6 +207,11 @@ def statement(  # noqa: PLR0913 - what to ask
         if last
         else None,
     )
+
+
+def _day_before(day: date) -> date:
+    """Give the day before, or the first there can be: nothing counts so early."""
+    return max(day, FIRST_BUSINESS_DAY) - timedelta(days=1)
 
 
 def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date) -> tuple[int, int]:
