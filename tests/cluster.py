@@ -117,6 +117,7 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
         try:
             yield made
         finally:
-            made.stop("immediate")
+            if (made.data / "postmaster.pid").exists():  # a test of crashes may have stopped it
+                made.stop("immediate")
     finally:
         shutil.rmtree(home, ignore_errors=True)

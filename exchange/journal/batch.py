@@ -150,8 +150,12 @@ def _answer(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record
             raise KeyReused("The key was used before, and what was asked then differs from what is asked now.")
         return Answer(before.status, before.answer, before.position, replayed=True)
     results: list[Result] = []
-    for command in job.commands:
-        result = yield from _do(command, job, work)
+    for index, command in enumerate(job.commands):
+        try:
+            result = yield from _do(command, job, work)
+        except Problem as problem:
+            problem.index = index
+            raise
         results.append(result)
     body = canonical({"data": results} if job.many else results[0]).decode()
     holder, key = job.idempotency

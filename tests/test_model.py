@@ -1,0 +1,1084 @@
+"""Whatever members, operators and time do, on every store the service answers, records and counts as the model says."""
+
+import copy
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, TypeVar
+
+import orjson
+import pytest
+from exchanges import TABLES, Exchange, Wish, a_sha256, a_uscc, company_fields, offer_fields, version_fields
+from hypothesis import event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from model import LISTING_STEPS, MEMBER_STEPS, OPEN_TRADES, Accepted, Model, Refused, month_end, months_back
+
+import exchange.listings.commands as listings
+import exchange.members.commands as members
+import exchange.trades.commands as trades
+from exchange.access.callers import caller_of
+from exchange.access.commands import CreateKey, RevokeKey
+from exchange.access.tables import Role
+from exchange.columns import Told
+from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
+from exchange.journal.batch import Outcome
+from exchange.journal.callers import Caller
+from exchange.journal.commands import Answer
+from exchange.journal.events import canonical
+from exchange.journal.queries import moment_at
+from exchange.journal.schema import schema_of
+from exchange.journal.tables import Batch, Event, Head, PartyCounter, PartyEvent
+from exchange.ledger.tables import Account
+from exchange.listings.tables import (
+    AssessmentKind,
+    DataGrade,
+    DataProduct,
+    Listing,
+    ListingHistory,
+    PriceModel,
+    ProductKind,
+    Sector,
+)
+from exchange.members.tables import Member, MemberHistory
+from exchange.money import Money, Price
+from exchange.problems import Problem
+from exchange.regulator import integrity
+from exchange.trades.rules import OldDates, Terms
+from exchange.trades.states import TradeState
+from exchange.trades.tables import Trade, TradeMode, Venue
+from exchange.volume.commands import CloseMonth
+from exchange.volume.queries import Question, cumulative
+from exchange.volume.tables import Dimension, Rollup, VolumeEntry
+
+T = TypeVar("T")
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+Wanted = tuple[Any, Caller]
+UNKNOWN = 999_999
+REASON = "as it should be"
+COMPANIES = [a_uscc(n) for n in range(1, 10)]
+GROUPS = [COMPANIES[0], a_uscc(99)]
+REGIONS = ["430104", "430602", "110101", "440305"]
+ROLES = [("provider", "consumer"), ("provider",), ("consumer", "service_org"), ("provider", "consumer", "service_org")]
+FIRST_DAY = date(2014, 12, 31)
+
+
+class Wishes:
+    """Draws what somebody might want next: mostly what can be done as the model stands, sometimes what cannot."""
+
+    def __init__(self, model: Model, draw: Draw) -> None:
+        self.model = model
+        self.draw = draw
+
+    def one_of(self, choices: Sequence[T]) -> T:
+        chosen: T = self.draw(st.sampled_from(choices))
+        return chosen
+
+    def seldom(self, times: int = 12) -> bool:
+        """Say yes once in so many times."""
+        return bool(self.draw(st.integers(0, times - 1)) == times // 2)
+
+    def likely(self, good: Sequence[T], all_: Sequence[T]) -> T | int:
+        """Choose one of the good ones, seldom any, and hardly ever one that is not there."""
+        chosen = self.one_of([*all_, UNKNOWN]) if self.seldom() or not good else self.one_of(good)
+        return chosen
+
+    def step(self, weights: dict[Any, int], good: Callable[[Any], Sequence[int]]) -> Any:
+        """Choose a step, by weight, for which there is something to do; seldom any."""
+        possible = [step for step in weights if good(step)]
+        if self.seldom() or not possible:
+            possible = list(weights)
+        return self.one_of([step for step in possible for _ in range(weights[step])])
+
+    def day(self, since: date, until: date | None = None) -> date:
+        """Choose a business date: where something turns, or any; seldom one just outside."""
+        until = until or self.model.today
+        since = min(since, until)
+        month = until.replace(day=1)
+        turns = [until - timedelta(days=days) for days in (0, 1, 30, 31, 32)]
+        turns += [since, month, month - timedelta(days=1), months_back(until, 1), months_back(until, 12)]
+        if self.seldom(30):
+            return self.one_of([until + timedelta(days=1), since - timedelta(days=1)])
+        inside = [day for day in turns if since <= day <= until]
+        return self.one_of(inside) if self.draw(st.booleans()) else self.draw(st.dates(since, until))
+
+    def gross(self) -> int:
+        return int(self.one_of([106_000, 100, 1, 99_999_999, 10**14]))
+
+    def price(self) -> Price:
+        gross = self.gross()
+        vat = self.draw(st.integers(0, min(gross - 1, 6_000)))
+        return Price(Money(gross - vat), Money(vat), Money(gross))
+
+    # Who acts
+
+    def holder(self, number: int) -> Caller:
+        key = self.model.keys[number]
+        return caller_of(KeyId(number), Role(key["role"]), key["uscc"], PersonId(key["person"]))
+
+    def somebody(self, fits: Callable[[dict[str, Any]], bool]) -> Caller:
+        """Choose a key that is live and fits; seldom any at all."""
+        keys = self.model.keys
+        good = [number for number, key in keys.items() if key["live"] and fits(key)]
+        return self.holder(self.one_of(list(keys)) if self.seldom(25) or not good else self.one_of(good))
+
+    def operator(self, but: int | None = None) -> Caller:
+        """Choose an operator, mostly another person than this one."""
+        but = None if self.seldom(5) else but
+        return self.somebody(lambda key: key["role"] == "operator" and key["person"] != but)
+
+    def company(self, uscc: str) -> Caller:
+        return self.somebody(lambda key: key["uscc"] == uscc)
+
+    def acting_for(self, member: int | None) -> Caller:
+        """Choose somebody of the company with this membership."""
+        found = self.model.members.get(member or 0)
+        return self.company(found["uscc"] if found else self.one_of(COMPANIES))
+
+    def members_in(self, states: set[str]) -> list[int]:
+        return [number for number, member in self.model.members.items() if member["state"] in states]
+
+    def active(self, role: str = "") -> list[int]:
+        """Give the members that are active, and have a role."""
+        found = self.model.members
+        return [number for number in self.members_in({"active"}) if not role or role in found[number]["roles"]]
+
+    # Keys
+
+    def key_made(self) -> Wanted:
+        role = self.one_of([Role.MEMBER, Role.MEMBER, Role.OPERATOR, Role.AUDITOR, Role.REGULATOR])
+        uscc = self.one_of(COMPANIES) if role is Role.MEMBER else None
+        name = self.one_of(["Li", "Wang", "Chen"])
+        by = Caller.SYSTEM if self.seldom(6) else self.operator()
+        return CreateKey(role, name, f"{self.model.position:064x}", uscc), by
+
+    def key_revoked(self) -> Wanted:
+        first = [number for number, key in self.model.keys.items() if key["role"] == "operator"][:2]
+        spare = [number for number in self.model.keys if number not in first]
+        return RevokeKey(KeyId(self.likely(spare[-3:], spare))), self.operator()
+
+    # Members
+
+    def fields(self) -> Any:
+        group = self.one_of(GROUPS) if self.seldom(3) else None
+        return company_fields(
+            f"公司{self.model.position}",
+            region_code=self.one_of(REGIONS),
+            roles=self.one_of(ROLES),
+            group_parent_uscc=group,
+        )
+
+    def gone(self) -> list[str]:
+        """Give the companies that may apply."""
+        found = self.model.companies
+        return [uscc for uscc in COMPANIES if uscc not in found or not (found[uscc]["live"] or found[uscc]["barred"])]
+
+    def may_apply(self) -> str:
+        gone = self.gone()
+        return self.one_of(COMPANIES if self.seldom() or not gone else gone)
+
+    def application(self) -> Wanted:
+        if not self.gone() and not self.seldom():
+            return self.member_step()
+        uscc = self.may_apply()
+        return members.ApplyForMembership(uscc, self.fields()), self.operator() if self.seldom(4) else self.company(uscc)
+
+    def old_member(self) -> Wanted:
+        if not self.gone() and not self.seldom():
+            return self.change()
+        uscc = self.may_apply()
+        before = self.model.companies.get(uscc)
+        ended = self.model.members[before["member"]]["since"] if before and not self.seldom() else None
+        applied = self.day(ended or months_back(self.model.today, 25))
+        admitted = self.day(applied)
+        admitted, withdrawn = max(applied, admitted), self.day(admitted) if self.seldom(4) else None
+        if withdrawn is not None:
+            withdrawn = max(withdrawn, admitted)
+        return members.RecordMember(uscc, self.fields(), applied, admitted, withdrawn), self.operator()
+
+    def member_step(self) -> Wanted:
+        weights: dict[Any, int] = {
+            members.StartReview: 4,
+            members.AdmitMember: 5,
+            members.RequestCorrection: 2,
+            members.RejectMember: 1,
+            members.SuspendMember: 1,
+            members.ReinstateMember: 4,
+            members.WithdrawMember: 1,
+        }
+
+        def good(step: Any) -> list[int]:
+            return self.members_in(MEMBER_STEPS[step.__name__][0])
+
+        step = self.step(weights, good)
+        if not good(step) and not self.seldom():
+            return self.change()
+        number = self.likely(good(step), list(self.model.members))
+        member = self.model.members.get(number)
+        own = step is members.WithdrawMember and self.draw(st.booleans())
+        given = self.day(member["since"]) if member and self.seldom(4) else None
+        command = step(MemberId(number), REASON, effective_on=given)
+        return command, self.acting_for(number) if own else self.operator()
+
+    def correction(self) -> Wanted:
+        number = self.likely(self.members_in({"correction_requested"}), list(self.model.members))
+        return members.CorrectApplication(MemberId(number), self.fields()), self.acting_for(number)
+
+    def change(self) -> Wanted:
+        number = self.likely(self.members_in({"active", "suspended", "under_review"}), list(self.model.members))
+        member = self.model.members.get(number)
+        given = self.day(member["since"]) if member and self.seldom(2) else None
+        changes: list[dict[str, Any]] = [
+            {"region_code": self.one_of(REGIONS)},
+            {"group_parent_uscc": self.one_of(GROUPS)},
+            {"leaves_group": True},
+            {"legal_name": f"新公司{self.model.position}"},
+            {"short_name": "新"},
+        ]
+        command = members.ChangeMember(MemberId(number), REASON, effective_on=given, **self.one_of(changes))
+        return command, self.operator()
+
+    def expulsion(self) -> Wanted:
+        model = self.model
+        proposed = [n for n, m in model.members.items() if m["expulsion"] and not self.approved(m["expulsion"])]
+        if not proposed and not self.seldom(3):
+            return self.change()
+        if proposed and not self.seldom(4):
+            number = self.likely(proposed, list(model.members))
+            member = model.members.get(number)
+            proposal = member["expulsion"] if member else None
+            return members.ApproveExpulsion(MemberId(number)), self.operator(but=self.proposer(proposal))
+        number = self.likely(self.members_in({"active", "suspended"}), list(model.members))
+        kind = members.ProposeExpulsion if not self.seldom() else members.ApproveExpulsion
+        return (kind(MemberId(number), REASON) if kind is members.ProposeExpulsion else kind(MemberId(number))), (  # type: ignore[call-arg]
+            self.operator()
+        )
+
+    def readmission(self) -> Wanted:
+        model = self.model
+        barred = {c["member"]: c for c in model.companies.values() if c["barred"]}
+        if not barred and not self.seldom():
+            return self.expulsion()
+        number = self.likely(list(barred), list(model.members))
+        company = barred.get(number)
+        if (company and company["readmission"] and not self.seldom(4)) or self.seldom():
+            proposal = company["readmission"] if company else None
+            return members.ApproveReadmission(MemberId(number)), self.operator(but=self.proposer(proposal))
+        return members.ProposeReadmission(MemberId(number), REASON), self.operator()
+
+    def approved(self, proposal: int) -> bool:
+        return bool(self.model.proposals[proposal]["approved"])
+
+    def proposer(self, proposal: int | None) -> int | None:
+        return self.model.proposals[proposal]["by"] if proposal else None
+
+    # Products and listings
+
+    def product(self) -> Wanted:
+        owner = self.likely(self.active("provider"), list(self.model.members))
+        kind = self.one_of(list(ProductKind))
+        code = "P-1" if self.seldom(4) else f"P-{self.model.position}"
+        return listings.RegisterProduct(code, kind), self.acting_for(owner)
+
+    def version_fields(self) -> Any:
+        rights = ("use",)
+        if self.seldom(4):
+            last = self.model.today + timedelta(days=self.draw(st.integers(-40, 40)))
+            rights = ("hold", f"use:{last}")
+        grade = DataGrade.IMPORTANT if self.seldom(5) else DataGrade.GENERAL
+        return version_fields(rights=rights, grade=grade, sector=self.one_of(list(Sector)))
+
+    def version(self) -> Wanted:
+        model = self.model
+        good = [n for n, product in model.products.items() if product["owner"] in self.active("provider")]
+        number = self.likely(good, list(model.products))
+        product = model.products.get(number)
+        by = self.acting_for(product["owner"] if product else None)
+        return listings.DescribeVersion(ProductId(number), self.version_fields()), by
+
+    def assessment(self) -> Wanted:
+        wanting = [n for n, version in self.model.versions.items() if not self.model.is_assessed(n)]
+        number = self.likely(wanting, list(self.model.versions))
+        assessor = self.likely(self.active("service_org"), list(self.model.members))
+        kind = self.one_of([AssessmentKind.SECURITY, AssessmentKind.QUALITY])
+        return listings.RecordAssessment(VersionId(number), kind, a_sha256("report")), self.acting_for(assessor)
+
+    def offer_fields(self, since: date | None = None) -> Any:
+        since = since or self.model.today
+        ends = since + timedelta(days=self.draw(st.integers(-1, 40))) if self.seldom(4) else None
+        if self.seldom(4):
+            return offer_fields(None, expires_on=ends)
+        changed = {"price_model": PriceModel.SUBSCRIPTION} if self.seldom(5) else {}
+        rate = self.one_of([600, 0, 1_300, 1])
+        return offer_fields(self.one_of([106_000, 1_007, 1]), vat_rate_bp=rate, expires_on=ends, **changed)
+
+    def draft(self) -> Wanted:
+        model = self.model
+        owner = {n: model.products[version["product"]]["owner"] for n, version in model.versions.items()}
+        number = self.likely([n for n in owner if owner[n] in self.active("provider")], list(owner))
+        command = listings.DraftListing(VersionId(number), self.offer_fields())
+        return command, self.acting_for(owner.get(number))
+
+    def listing_step(self) -> Wanted:
+        weights: dict[Any, int] = {
+            listings.SubmitListing: 4,
+            listings.ApproveListing: 5,
+            listings.RejectListing: 1,
+            listings.SuspendListing: 1,
+            listings.ResumeListing: 3,
+            listings.DelistListing: 1,
+        }
+
+        def good(step: Any) -> list[int]:
+            return [n for n, one in self.model.listings.items() if one["state"] in LISTING_STEPS[step.__name__][0]]
+
+        step = self.step(weights, good)
+        if not good(step) and not self.seldom():
+            return self.draft()
+        number = self.likely(good(step), list(self.model.listings))
+        listing = self.model.listings.get(number)
+        own = step is listings.SubmitListing or (step is listings.DelistListing and self.draw(st.booleans()))
+        given = self.day(listing["since"]) if listing and self.seldom(4) and (not own or self.seldom(3)) else None
+        by = self.acting_for(listing["owner"] if listing else None) if own else self.operator()
+        return step(ListingId(number), REASON, effective_on=given), by
+
+    def old_listing(self) -> Wanted:
+        model = self.model
+        owner = self.likely(self.active("provider"), list(model.members))
+        member = model.members.get(owner, {"uscc": self.one_of(COMPANIES), "since": FIRST_DAY})
+        codes = [product["code"] for product in model.products.values() if product["owner"] == owner]
+        code = self.one_of(codes) if codes and self.seldom(3) else f"R-{model.position}"
+        product = model.product_of(owner, code)
+        number = (product["versions"] if product else 0) + 1 + self.seldom(30)
+        admitted = [day for _, day, fact, value in member.get("history", ()) if (fact, value) == ("state", "active")]
+        current = model.listings.get(product["current"] or 0) if product else None
+        since = max([current["since"]] if current else admitted[:1], default=FIRST_DAY)
+        listed = self.day(since)
+        delisted = max(listed, self.day(listed)) if self.seldom(4) else None
+        fields = self.version_fields()
+        assessed: dict[str, Any] = {}
+        if fields.grade is DataGrade.IMPORTANT and not self.seldom(6):
+            assessor = model.members.get(self.likely(self.active("service_org"), list(model.members)), {})
+            assessed = {
+                "assessor_uscc": assessor.get("uscc", COMPANIES[-1]),
+                "security_assessment_sha256": a_sha256("report"),
+            }
+        command = listings.RecordListing(
+            member["uscc"],
+            code,
+            self.one_of(list(ProductKind)),
+            number,
+            fields,
+            self.offer_fields(listed),
+            listed,
+            delisted,
+            **assessed,
+        )
+        return command, self.operator()
+
+    # Trades
+
+    def tradable(self, day: date, *, fixed: bool = False) -> list[int]:
+        return [
+            n
+            for n, one in self.model.listings.items()
+            if self.model.is_tradable(one, day)
+            and self.model.is_active(one["owner"], day)
+            and (not fixed or one["model"] == "fixed")
+        ]
+
+    def buyer_for(self, listing: dict[str, Any] | None) -> int:
+        """Choose an active member of another company; seldom any."""
+        found = self.model.members
+        seller = found[listing["owner"]]["uscc"] if listing else None
+        return self.likely([n for n in self.active() if found[n]["uscc"] != seller], list(found))
+
+    def terms(self, buyer: int, seller: int | None) -> Terms:
+        """Draw terms, sometimes of a contract that there is between the two."""
+        known = [trade["contract"] for trade in self.model.trades.values()]
+        known = [c for c in known if c[:2] == (seller, buyer) and isinstance(c[3], str)]
+        number = f"C-{self.model.position}"
+        number, digest = self.one_of(known)[2:] if known and self.seldom(4) else (number, a_sha256(number))
+        return Terms("Training a model", 1, self.price(), number, digest)
+
+    def taking(self) -> Wanted:
+        number = self.likely(self.tradable(self.model.today, fixed=True), list(self.model.listings))
+        listing = self.model.listings.get(number)
+        buyer = self.buyer_for(listing)
+        quantity = 10**9 if self.seldom(20) else self.draw(st.integers(1, 3))
+        due = self.model.due(listing, quantity) if listing else None
+        net, vat, gross = due or (100_000, 6_000, 106_000)
+        price = Price(Money(net - self.seldom(15)), Money(vat), Money(gross)) if net > 1 else Price(Money(1), Money(0), Money(1))
+        price = Price(price.net, Money(price.gross - price.net), price.gross)
+        order = self.one_of(["O-1", "O-2"]) if self.seldom(3) else None
+        by = self.acting_for(buyer)
+        return trades.TakeListing(ListingId(number), quantity, price, "Training a model", order), by
+
+    def sides(self, day: date) -> tuple[int, int, bool]:
+        """Draw a listing, a buyer, and whether the seller acts."""
+        number = self.likely(self.tradable(day), list(self.model.listings))
+        return number, self.buyer_for(self.model.listings.get(number)), bool(self.draw(st.booleans()))
+
+    def opening(self, kind: Any, number: int, buyer: int, *, sells: bool, **more: Any) -> Wanted:
+        listing = self.model.listings.get(number)
+        seller = listing["owner"] if listing else None
+        named = buyer if sells != self.seldom(20) else None
+        command = kind(
+            ListingId(number), self.terms(buyer, seller), buyer_id=None if named is None else MemberId(named), **more
+        )
+        return command, self.acting_for(seller if sells else buyer)
+
+    def proposal(self) -> Wanted:
+        number, buyer, sells = self.sides(self.model.today)
+        return self.opening(trades.ProposeTrade, number, buyer, sells=sells)
+
+    def filing(self) -> Wanted:
+        day = self.day(months_back(self.model.today, 13))
+        number, buyer, sells = self.sides(day)
+        more = {"effective_on": day, "evidence": (a_sha256("evidence"),)}
+        return self.opening(trades.FileTrade, number, buyer, sells=sells, **more)
+
+    def auction(self) -> Wanted:
+        day = self.day(months_back(self.model.today, 3))
+        number, buyer, _ = self.sides(day)
+        listing = self.model.listings.get(number)
+        terms = self.terms(buyer, listing["owner"] if listing else None)
+        return trades.RecordAuction(ListingId(number), MemberId(buyer), terms, day), self.operator()
+
+    def old_trade(self) -> Wanted:
+        model = self.model
+        state = self.one_of([TradeState.CONTRACTED, TradeState.CONTRACTED, *trades.RecordTrade.STEPS])
+        day = self.day(months_back(model.today, 14))
+        number, buyer, _ = self.sides(day)
+        listing = model.listings.get(number)
+        product = model.products[listing["product"]] if listing else {"code": "P-0"}
+        version = model.versions[listing["version"]]["number"] if listing else 1
+        seller = listing["owner"] if listing else None
+        counts = state in {TradeState.CONTRACTED, TradeState.TERMINATED}
+        ends = state in {TradeState.CANCELLED, TradeState.TERMINATED}
+        proposed = min(day, self.day(months_back(day, 2), day)) if counts else day
+        received = max(day, self.day(day)) if self.seldom(3) else None
+        dates = OldDates(proposed, day if counts else None, max(day, self.day(day)) if ends else None, received)
+        mode, venue = self.one_of(
+            [
+                (TradeMode.NEGOTIATED, Venue.ON_EXCHANGE),
+                (TradeMode.NEGOTIATED, Venue.OFF_EXCHANGE_FILED),
+                (TradeMode.AUCTION, Venue.ON_EXCHANGE),
+                (TradeMode.LISTED, Venue.ON_EXCHANGE),
+            ]
+        )
+        terms = self.terms(buyer, seller)
+        due = model.due(listing, 1) if listing else None
+        if mode is TradeMode.LISTED and due and not self.seldom(6):
+            net, vat, gross = map(Money, due)
+            terms = Terms(terms.purpose, 1, Price(net, vat, gross), terms.contract_number, terms.contract_sha256)
+        uscc = {n: member["uscc"] for n, member in model.members.items()}
+        command = trades.RecordTrade(
+            uscc.get(seller or 0, COMPANIES[-1]),
+            uscc.get(buyer, COMPANIES[-2]),
+            product["code"],
+            version + self.seldom(30),
+            mode,
+            venue,
+            terms,
+            state,
+            dates,
+            reason=REASON if ends else None,
+            evidence=(a_sha256("evidence"),),
+        )
+        return command, self.operator()
+
+    def trade_step(self) -> Wanted:
+        if not self.model.trades and not self.seldom():
+            return self.one_of([self.taking, self.proposal, self.filing])()
+        weights: dict[Any, int] = {
+            trades.ConfirmTrade: 5,
+            trades.ContractTrade: 6,
+            trades.CancelTrade: 1,
+            trades.ApproveFiling: 5,
+            trades.RejectFiling: 1,
+            trades.ProposeTermination: 1,
+            trades.ApproveTermination: 4,
+            trades.TerminateTrade: 1,
+            trades.ProposeReversal: 2,
+            trades.ApproveReversal: 4,
+        }
+
+        def fits(step: Any, one: dict[str, Any]) -> bool:
+            fitting: dict[Any, bool] = {
+                trades.ConfirmTrade: one["state"] in {"proposed", "filed"} and not one["confirmed"],
+                trades.ContractTrade: one["state"] == "confirmed",
+                trades.CancelTrade: one["state"] in OPEN_TRADES,
+                trades.ApproveFiling: one["state"] == "filed" and (one["confirmed"] or self.seldom()),
+                trades.RejectFiling: one["state"] == "filed",
+                trades.ApproveTermination: one["state"] == "contracted" and one["termination"] is not None,
+                trades.ApproveReversal: one["state"] == "contracted" and one["reversal"] is not None,
+            }
+            return fitting.get(step, one["state"] == "contracted")
+
+        cache: dict[Any, list[int]] = {}
+
+        def good(step: Any) -> list[int]:
+            if step not in cache:
+                cache[step] = [n for n, one in self.model.trades.items() if fits(step, one)]
+            return cache[step]
+
+        step = self.step(weights, good)
+        if not good(step) and not self.seldom():
+            return self.one_of([self.taking, self.proposal, self.filing, self.old_trade])()
+        number = self.likely(good(step), list(self.model.trades))
+        trade = self.model.trades.get(number)
+        return self.trade_step_command(step, number, trade), self.trade_step_caller(step, trade)
+
+    def trade_step_command(self, step: Any, number: int, trade: dict[str, Any] | None) -> Any:
+        if step in {trades.ConfirmTrade, trades.ContractTrade, trades.ApproveTermination, trades.ApproveReversal}:
+            return step(TradeId(number))
+        since = (trade["effective_on"] if trade else None) or self.model.today
+        more: dict[str, Any] = {}
+        if step is trades.ApproveFiling and self.seldom(2):
+            more["received_on"] = self.day(since)
+        if step is trades.TerminateTrade and self.seldom(2):
+            more["effective_on"] = self.day(since)
+        return step(TradeId(number), REASON, **more)
+
+    def trade_step_caller(self, step: Any, trade: dict[str, Any] | None) -> Caller:
+        if Role.MEMBER not in step.allowed:
+            reversal = trade["reversal"] if trade else None
+            return self.operator(but=self.proposer(reversal) if step is trades.ApproveReversal else None)
+        if trade is None:
+            return self.acting_for(None)
+        side = self.one_of(["buyer", "seller"])
+        other = {"buyer": "seller", "seller": "buyer"}
+        if not self.seldom(8):
+            if step is trades.ConfirmTrade:
+                side = other.get(trade["proposer"], side)
+            if step is trades.ApproveTermination and trade["termination"]:
+                proposing = self.model.proposals[trade["termination"]]["uscc"]
+                side = "seller" if self.model.members[trade["buyer"]]["uscc"] == proposing else "buyer"
+        if self.seldom(20):
+            return self.company(self.one_of(COMPANIES))
+        return self.acting_for(trade[side])
+
+    # Months
+
+    def closing(self) -> Wanted:
+        model = self.model
+        month = model.today.replace(day=1)
+        due = month_end(model.closed[-1]) + timedelta(days=1) if model.closed else months_back(month, 2).replace(day=1)
+        return CloseMonth(month if self.seldom(6) else due), self.operator()
+
+
+def several(**weights: int) -> list[Callable[[Wishes], Wanted]]:
+    """Repeat each wish by its weight."""
+    return [getattr(Wishes, name) for name, weight in weights.items() for _ in range(weight)]
+
+
+FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
+    "office": several(key_made=2, key_revoked=1, closing=2, old_member=2),
+    "companies": several(application=1, member_step=5, correction=1, change=3, expulsion=3, readmission=3),
+    "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
+    "openings": several(taking=4, proposal=4, filing=3, auction=1, old_trade=3),
+    "steps": several(trade_step=1),
+}
+
+
+class Machine(RuleBasedStateMachine):
+    """Sends the same wishes to the service and to the model, and compares all that can be seen."""
+
+    reached: ClassVar[Counter[str]] = Counter()
+
+    def __init__(self, open_exchange: Callable[[], Exchange]) -> None:
+        super().__init__()
+        self.exchange = open_exchange()
+        self.model = Model()
+        self.waiting: list[tuple[Wish, Accepted | Refused]] = []
+        self.sent: list[Wish] = []
+        self.bodies: dict[tuple[str, str], str] = {}
+        self.told: list[tuple[date, int, dict[str, object]]] = []
+        self.numbers = count(1)
+        self.draw: Draw = lambda strategy: strategy.example()
+
+    # What happens
+
+    @initialize(data=st.data())
+    def begin(self, data: Any) -> None:
+        """Begin with two operators and four members of long standing, of whom three sell."""
+        self.draw = data.draw
+        self.want(CreateKey(Role.OPERATOR, "Li", "a" * 64), Caller.SYSTEM)
+        operator = self.wishes.operator()
+        self.want(CreateKey(Role.OPERATOR, "Wang", "b" * 64), operator)
+        since = months_back(self.exchange.today, 25)
+        for n, uscc in enumerate(COMPANIES):
+            self.want(CreateKey(Role.MEMBER, "Zhang", f"{n:064}", uscc), operator)
+        for n, uscc in enumerate(COMPANIES[: len(ROLES)]):
+            fields = company_fields(f"公司{n}", region_code=REGIONS[n], roles=ROLES[n])
+            self.want(members.RecordMember(uscc, fields, since, since), operator)
+        for n, price in ((0, 106_000), (1, None), (3, 1_007)):
+            command = listings.RecordListing(
+                COMPANIES[n], "P-1", ProductKind.API, 1, version_fields(), offer_fields(price), since
+            )
+            self.want(command, operator)
+        self.flush()
+
+    @property
+    def wishes(self) -> Wishes:
+        return Wishes(self.model, self.draw)
+
+    def _one(self, family: str, data: Any) -> None:
+        self.draw = data.draw
+        self.ready()
+        kind = self.wishes.one_of(FAMILIES[family])
+        self.want(*kind(self.wishes))
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def office(self, data: Any) -> None:
+        self._one("office", data)
+
+    @rule(data=st.data())
+    def companies(self, data: Any) -> None:
+        self._one("companies", data)
+
+    @rule(data=st.data())
+    def offers(self, data: Any) -> None:
+        self._one("offers", data)
+
+    @rule(data=st.data())
+    def openings(self, data: Any) -> None:
+        self._one("openings", data)
+
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def steps(self, data: Any, times: int) -> None:
+        for _ in range(times):
+            self._one("steps", data)
+
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def more_steps(self, data: Any, times: int) -> None:
+        for _ in range(times):
+            self._one("steps", data)
+
+    @rule(data=st.data())
+    def whole_sale(self, data: Any) -> None:
+        """Have one trade proposed, confirmed and contracted, each step needing what its neighbour in the batch has changed."""
+        self.draw = data.draw
+        self.ready()
+        wishes = self.wishes
+        number, buyer, sells = wishes.sides(self.model.today)
+        if not self.want(*wishes.opening(trades.ProposeTrade, number, buyer, sells=sells)):
+            return
+        seller = self.model.listings[number]["owner"]
+        trade_id = TradeId(self.model.position)
+        self.want(trades.ConfirmTrade(trade_id), wishes.acting_for(buyer if sells else seller))
+        if wishes.draw(st.booleans()):
+            self.flush()
+        self.want(trades.ContractTrade(trade_id), wishes.acting_for(buyer))
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def whole_application(self, data: Any) -> None:
+        """Have a company apply and be admitted, in one batch or in several."""
+        self.draw = data.draw
+        self.ready()
+        wanted, by = self.wishes.application()
+        if not self.want(wanted, by) or not isinstance(wanted, members.ApplyForMembership):
+            return
+        member_id = MemberId(self.model.position)
+        operator = self.wishes.operator()
+        self.want(members.StartReview(member_id, REASON), operator)
+        self.perhaps_flush()
+        self.ready()
+        self.want(members.AdmitMember(member_id, REASON), operator)
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def whole_listing(self, data: Any) -> None:
+        """Have a product described and handed in as one job, and listed."""
+        self.draw = data.draw
+        self.ready()
+        wishes = self.wishes
+        product, by = wishes.product()
+        first = self.model.position + 1
+        version = listings.DescribeVersion(ProductId(first), wishes.version_fields())
+        draft = listings.DraftListing(VersionId(first + 1), wishes.offer_fields())
+        if self.want((product, version, draft, listings.SubmitListing(ListingId(first + 2), REASON)), by):
+            self.want(listings.ApproveListing(ListingId(first + 2), REASON), wishes.operator())
+        self.perhaps_flush()
+
+    @rule(data=st.data(), size=st.integers(2, 4))
+    def job(self, data: Any, size: int) -> None:
+        """Send several commands that stand or fall together, the later ones drawn as if the earlier ones had happened."""
+        self.draw = data.draw
+        self.ready()
+        trial = copy.deepcopy(self.model)
+        wishes = Wishes(trial, data.draw)
+        kinds = [Wishes.old_member, Wishes.old_listing, Wishes.old_trade, Wishes.member_step, Wishes.change]
+        commands = []
+        by = wishes.operator()
+        for n in range(size):
+            command, _ = wishes.one_of(kinds)(wishes)
+            commands.append(command)
+            try:
+                trial.decide((command,), by, f"trial {n}")
+            except Refused:
+                break
+        self.want(tuple(commands), by)
+        self.perhaps_flush()
+
+    @precondition(lambda self: self.sent)
+    @rule(data=st.data())
+    def retry(self, data: Any) -> None:
+        """Send what was sent before, with the same key; or another request with that key."""
+        self.draw = data.draw
+        self.ready()
+        wanted, by, key = self.wishes.one_of(self.sent[-40:])
+        assert key is not None
+        if self.wishes.seldom(4):
+            wanted, _ = self.wishes.change()
+        self.want(wanted, by, key)
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def time(self, data: Any) -> None:
+        """Let seconds to months pass; the clock may also fall behind a little."""
+        self.draw = data.draw
+        self.flush()
+        waits = [
+            {"seconds": 1},
+            {"hours": 3},
+            {"hours": 15},
+            {"days": 1},
+            {"days": 6},
+            {"days": 8},
+            {"days": 16},
+            {"days": 31},
+            {"days": 92},
+            {"seconds": -20},
+        ]
+        before = self.exchange.now
+        self.exchange.wait(**self.wishes.one_of(waits))
+        if self.exchange.now < self.model.recorded_at - timedelta(seconds=60):
+            self.exchange.now = before
+
+    # How it is sent and compared
+
+    def ready(self) -> None:
+        if not self.waiting:
+            self.model.begin(self.exchange.now)
+
+    def want(self, wanted: Any, by: Caller, key: str | None = None) -> bool:
+        """Have the model decide this, let it wait for its batch, and say whether it is accepted."""
+        self.ready()
+        key = key or f"key-{next(self.numbers)}"
+        commands = wanted if isinstance(wanted, tuple) else (wanted,)
+        before = copy.deepcopy(self.model) if len(commands) > 1 else None
+        expected: Accepted | Refused
+        try:
+            expected = self.model.decide(commands, by, key)
+        except Refused as refused:
+            expected = refused
+            self.model = before or self.model
+        wish = (wanted, by, key)
+        self.waiting.append((wish, expected))
+        self.sent.append(wish)
+        self.note_reached(commands, expected)
+        return isinstance(expected, Accepted)
+
+    def note_reached(self, commands: tuple[Any, ...], expected: Accepted | Refused) -> None:
+        if isinstance(expected, Refused):
+            names = [f"refused for {reason}" for reason in expected.reasons if len(expected.reasons) == 1]
+        elif expected.replayed:
+            names = ["replayed"]
+        else:
+            names = [type(command).__name__ for command in commands]
+        for name in names:
+            self.reached[name] += 1
+            event(name)
+
+    def perhaps_flush(self) -> None:
+        if len(self.waiting) > 6 or self.draw(st.booleans()):
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits as one batch, and compare."""
+        if not self.waiting:
+            return
+        changes = any(isinstance(expected, Accepted) and not expected.replayed for _, expected in self.waiting)
+        before = None if changes else self.exchange.dump()
+        outcomes = self.send([wish for wish, _ in self.waiting])
+        for (wish, expected), outcome in zip(self.waiting, outcomes, strict=True):
+            self.compare(wish, expected, outcome)
+        self.waiting.clear()
+        self.model.end()
+        if before is not None:
+            assert self.exchange.dump() == before, "what is refused or replayed leaves no trace"
+        self.compare_rows()
+        if self.exchange.database is not None:
+            self.compare_figures()
+
+    def send(self, wishes: list[Wish]) -> list[Outcome]:
+        return self.exchange.batch(wishes)
+
+    def compare(self, wish: Wish, expected: Accepted | Refused, outcome: Outcome) -> None:
+        wanted, by, key = wish
+        if isinstance(expected, Refused):
+            assert type(outcome).__name__ in expected.reasons, f"{wanted}: {outcome!r} instead of {expected.reasons}"
+            return
+        assert isinstance(outcome, Answer), f"{wanted}: {outcome!r} instead of {expected}"
+        assert outcome.replayed == expected.replayed
+        body = orjson.loads(outcome.body)
+        for answer, said in zip(expected.answers, body["data"] if isinstance(wanted, tuple) else [body], strict=True):
+            assert answer.items() <= said.items(), f"{wanted}: {said} instead of {answer}"
+        assert self.bodies.setdefault((by.holder, key or ""), outcome.body) == outcome.body
+
+    def compare_rows(self) -> None:
+        """Compare what is stored with what the model holds, row by row."""
+        model, exchange = self.model, self.exchange
+        [head] = exchange.records(Head)
+        gross = sum(m["gross"] for m in model.movements if m["gross"] > 0)
+        back = -sum(m["gross"] for m in model.movements if m["gross"] < 0)
+        assert (head.position, head.recorded_at) == (model.position, model.recorded_at)
+        assert (head.contracted_gross, head.contracted_reversed) == (gross, back)
+        assert [(batch.last, batch.recorded_at) for batch in exchange.records(Batch)] == model.moments
+        assert [one.position for one in exchange.records(Event)] == list(range(1, model.position + 1))
+        numbered = defaultdict(list)
+        for one in exchange.records(PartyEvent):
+            numbered[one.member_id].append((one.number, one.position))
+        assert numbered == {member: list(enumerate(found, 1)) for member, found in model.party_events.items()}
+        assert {c.member_id: c.events for c in exchange.records(PartyCounter)} == {
+            number: len(model.party_events[number]) for number in model.members
+        }
+        accounts = {
+            (a.owner_id, str(a.kind)): (a.debits_posted, a.credits_posted) for a in exchange.records(Account)
+        }
+        assert accounts == model.counters()
+        rollups = {
+            (str(r.dimension), r.value, r.effective_on, r.recorded_on): (r.gross, r.reversed, r.net_excluding_vat, r.trades)
+            for r in exchange.records(Rollup)
+        }
+        assert rollups == model.rollups()
+        entries = [
+            {
+                "position": v.position,
+                "number": v.number,
+                "movement": v.movement,
+                "trade": v.trade_id,
+                "buyer": v.buyer_id,
+                "seller": v.seller_id,
+                "product": v.product_id,
+                "effective_on": v.effective_on,
+                "recorded_on": v.recorded_on,
+                "gross": v.gross,
+                "net": v.net_excluding_vat,
+                **{name: getattr(v, name) for name in ("sector", "kind", "region", "venue", "mode", "related")},
+            }
+            for v in exchange.records(VolumeEntry)
+        ]
+        assert entries == model.movements
+        self.compare_things()
+
+    def compare_things(self) -> None:
+        model, exchange = self.model, self.exchange
+        names = ["state", "net", "vat", "gross", "venue", "mode", "proposer", "proposed_on", "effective_on", "received_on", "ended_on", "confirmed", "sector", "kind", "region", "related", "late"]
+        trades_held = {
+            t.id: {name: getattr(t, name) for name in names} | {"buyer": t.buyer_id, "seller": t.seller_id, "listing": t.listing_id}
+            for t in exchange.records(Trade)
+        }
+        names += ["buyer", "seller", "listing"]
+        assert trades_held == {n: {name: trade[name] for name in names} for n, trade in model.trades.items()}
+        assert {m.id: (m.state, m.uscc, m.open_trades, m.changed_on) for m in exchange.records(Member)} == {
+            n: (m["state"], m["uscc"], m["open"], m["since"]) for n, m in model.members.items()
+        }
+        assert {one.id: (one.state, one.changed_on) for one in exchange.records(Listing)} == {
+            n: (one["state"], one["since"]) for n, one in model.listings.items()
+        }
+        assert {p.id: (p.versions, p.current_listing_id) for p in exchange.records(DataProduct)} == {
+            n: (p["versions"], p["current"]) for n, p in model.products.items()
+        }
+        history = defaultdict(list)
+        for line in exchange.records(MemberHistory):
+            history[line.member_id].append((line.position, line.effective_on, line.fact, line.value or None))
+        for number, member in model.members.items():
+            assert Counter(history[number]) == Counter(member["history"])
+        offered = defaultdict(list)
+        for line in exchange.records(ListingHistory):
+            offered[line.listing_id].append((line.position, line.effective_on, str(line.state)))
+        assert offered == {n: one["history"] for n, one in model.listings.items()}
+
+    def compare_figures(self) -> None:
+        """Ask for the figures of some day as known at some point; and again for some that were told before."""
+        model, wishes = self.model, self.wishes
+        as_of = max(FIRST_DAY, min(model.today, wishes.day(months_back(model.today, 26))))
+        position = self.draw(st.integers(1, model.position)) if self.draw(st.booleans()) else model.position
+        said = self.ask(as_of, position)
+        expected = model.figures(as_of, position)
+        assert {name: said[name] for name in expected} == expected
+        self.told.append((as_of, position, said))
+        once = wishes.one_of(self.told)
+        assert self.ask(*once[:2]) == once[2], "what was known at a position never changes"
+        dimension = wishes.one_of([Dimension.BUYER, Dimension.SELLER, Dimension.PRODUCT, Dimension.VENUE])
+        sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for m in model.known(as_of, position):
+            sums[str(m[str(dimension)])][m["gross"] < 0] += abs(m["gross"])
+        assert self.sums_by(dimension, as_of, position) == dict(sums)
+
+    def ask(self, as_of: date, position: int) -> dict[str, object]:
+        self.exchange.now, clock = max(self.exchange.now, self.model.recorded_at), self.exchange.now
+        shape = self.exchange.summary(as_of, position).shape()
+        self.exchange.now = clock
+        return shape
+
+    def sums_by(self, dimension: Dimension, as_of: date, position: int) -> dict[str, list[int]]:
+        def query(session: Any) -> dict[str, list[int]]:
+            found = cumulative(session, moment_at(session, position), Question(as_of, dimension=dimension))
+            return {value: [volume.gross, volume.reversed] for value, volume in found.items()}
+
+        return self.exchange.read(query)
+
+    def teardown(self) -> None:
+        """After a whole history: compare what still waits, fold the events, check every invariant."""
+        try:
+            if sys.exc_info()[0] is None:
+                self.draw = lambda _: False
+                self.finish()
+        finally:
+            self.close()
+
+    def finish(self) -> None:
+        self.compare_figures = lambda: None  # type: ignore[method-assign]  # nothing can be drawn any more
+        self.flush()
+        assert folded(self.exchange) == told(self.exchange), "the events alone rebuild every table that they tell"
+        if self.exchange.database is not None:
+            found = self.exchange.read(integrity.check)
+            assert [finding for finding in found if finding.offending] == []
+
+    def close(self) -> None:
+        self.exchange.close()
+
+
+Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+def folded(exchange: Exchange) -> Rows:
+    """Rebuild tables from the events alone."""
+    keys = {schema_of(model).name: schema_of(model).key for model in TABLES}
+    tables: Rows = defaultdict(dict)
+    for leaf in exchange.leaves():
+        for table, values in leaf["rows"]:
+            tables[table].setdefault(tuple(values[name] for name in keys[table]), {}).update(values)
+    return {table: {key: without_null(row) for key, row in rows.items()} for table, rows in tables.items()}
+
+
+def told(exchange: Exchange) -> Rows:
+    """Give the tables that the events tell, as they tell them."""
+    tables: Rows = {}
+    for model in TABLES:
+        if model.told is Told.AS_IS:
+            schema = schema_of(model)
+            rows = [orjson.loads(canonical(schema.tell(row, schema.told_columns))) for row in exchange.records(model)]
+            if rows:
+                tables[schema.name] = {tuple(row[name] for name in schema.key): without_null(row) for row in rows}
+    return tables
+
+
+def without_null(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def run(
+    open_exchange: Callable[[], Exchange], share: int, machine: Callable[[Callable[[], Exchange]], Machine] = Machine
+) -> None:
+    """Run the machine on a share of the profile's examples."""
+    examples = max(1, settings.default.max_examples // share)
+    run_state_machine_as_test(lambda: machine(open_exchange), settings=settings(max_examples=examples))
+
+
+@pytest.fixture
+def on_sqlite(sqlite_template: Path) -> Iterator[Callable[[], Exchange]]:
+    """Opens one new exchange after the other, in memory where the system has a disk there: commits wait for the disk."""
+    memory = Path("/dev/shm")
+    numbers = count(1)
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield lambda: Exchange.on_sqlite(Path(folder) / f"{next(numbers)}.db", sqlite_template)
+
+
+class Emptied(Exchange):
+    """A PostgreSQL exchange that is emptied, not closed, when a test's example is done with it."""
+
+    def close(self) -> None:
+        self.begin_anew()
+
+
+@pytest.fixture
+def on_postgres(postgres_url: str) -> Iterator[Callable[[], Exchange]]:
+    """Gives the same exchange anew each time: connecting takes longer than emptying it."""
+    exchange = Emptied.on_postgres(postgres_url)
+    yield lambda: exchange
+    Exchange.close(exchange)
+
+
+def test_the_service_in_memory_does_what_the_model_does() -> None:
+    run(Exchange.in_memory, 1)
+
+
+def test_the_service_on_sqlite_does_what_the_model_does(on_sqlite: Callable[[], Exchange]) -> None:
+    run(on_sqlite, 5)
+
+
+@pytest.mark.postgres
+def test_the_service_on_postgresql_does_what_the_model_does(on_postgres: Callable[[], Exchange]) -> None:
+    run(on_postgres, 6)
+
+
+@pytest.mark.postgres
+def test_one_history_gives_the_same_answers_and_the_same_rows_on_all_stores(
+    on_sqlite: Callable[[], Exchange], on_postgres: Callable[[], Exchange]
+) -> None:
+    class Everywhere(Machine):
+        """Sends each batch to all three stores."""
+
+        def __init__(self, open_exchange: Callable[[], Exchange]) -> None:
+            super().__init__(open_exchange)
+            self.others = [on_sqlite(), on_postgres()]
+
+        def send(self, wishes: list[Wish]) -> list[Outcome]:
+            outcomes = super().send(wishes)
+            for other in self.others:
+                other.now = self.exchange.now
+                assert list(map(said, other.batch(wishes))) == list(map(said, outcomes))
+            return outcomes
+
+        def finish(self) -> None:
+            super().finish()
+            rows = self.exchange.dump()
+            for other in self.others:
+                assert other.dump() == rows
+
+        def close(self) -> None:
+            for exchange in (self.exchange, *self.others):
+                exchange.close()
+
+    run(Exchange.in_memory, 6, Everywhere)
+
+
+def said(outcome: Outcome) -> Any:
+    """Give all that a caller sees of an outcome."""
+    if isinstance(outcome, Problem):
+        return type(outcome), outcome.detail, outcome.faults
+    return outcome
+
+
+def test_the_machine_reaches_every_command_and_every_refusal() -> None:
+    Machine.reached.clear()
+    run(Exchange.in_memory, 1)
+    for name, n in sorted(Machine.reached.items(), key=lambda i: i[1]): print(n, name)
+    print(settings.default.max_examples)
