@@ -11,9 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+import asyncpg
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from exchange.problems import Invalid
@@ -105,7 +107,7 @@ class Database:
     def _sqlite(self) -> Engine:
         assert self.path is not None
         path = self.path
-        engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), pool_size=8, poolclass=None)
+        engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=QueuePool, pool_size=8)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -115,8 +117,12 @@ class Database:
 
     @cached_property
     def _postgres(self) -> AsyncEngine:
-        url: URL = self._url.set(drivername="postgresql+asyncpg")
-        return create_async_engine(url, pool_size=8, connect_args={"server_settings": {"jit": "off"}})
+        # Connected as the journal does, so that an option in the URL, as sslmode, means the same for both.
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            pool_size=8,
+            async_creator=lambda: asyncpg.connect(self.dsn, server_settings={"jit": "off"}),
+        )
 
     @cached_property
     def _snapshots(self) -> AsyncEngine:

@@ -17,9 +17,10 @@ from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import CreateKey
 from exchange.access.tables import Role
 from exchange.clock import now
+from exchange.identifiers import TradeId
 from exchange.journal.tables import Batch, Event, Head
 from exchange.regulator.integrity import check
-from exchange.trades.commands import ProposeTrade
+from exchange.trades.commands import ConfirmTrade, ProposeTrade
 from exchange.trades.tables import Trade
 
 pytestmark = pytest.mark.postgres
@@ -120,7 +121,7 @@ def test_two_hundred_equal_requests_make_one_trade_and_get_one_answer(market: Ma
     assert_sound(market)
 
 
-def test_confirmation_against_cancellation_has_exactly_one_winner(market: Market) -> None:
+def test_a_cancellation_beats_a_confirmation_before_or_after_it(market: Market) -> None:
     buyer, seller = market.buyers[0], market.seller
     trades = [market.exchange.do(ProposeTrade(market.offer.id, terms_of(f"C-{n}")), buyer.by)["id"] for n in range(25)]
     requests = [
@@ -141,6 +142,32 @@ def test_confirmation_against_cancellation_has_exactly_one_winner(market: Market
         assert cancelled.status_code == 200
         assert confirmed.status_code in {200, 409}
         assert states[trade] == "cancelled"
+    assert_sound(market)
+
+
+def test_contract_against_cancellation_has_exactly_one_winner(market: Market) -> None:
+    buyer, seller = market.buyers[0], market.seller
+    trades = []
+    for n in range(25):
+        trades.append(market.exchange.do(ProposeTrade(market.offer.id, terms_of(f"C-{n}")), buyer.by)["id"])
+        market.exchange.do(ConfirmTrade(TradeId(int(trades[-1][4:]))), seller.by)
+
+    answers = market.all_at_once(
+        [
+            request
+            for trade in trades
+            for request in (
+                (seller, f"/trades/{trade}/contract", {}, f"contract-{trade}"),
+                (buyer, f"/trades/{trade}/cancellation", {"reason": "changed our mind"}, f"cancel-{trade}"),
+            )
+        ]
+    )
+
+    states = {f"trd_{trade.id:012}": trade.state for trade in market.exchange.records(Trade)}
+    for n, trade in enumerate(trades):
+        contracted, cancelled = answers[2 * n].status_code, answers[2 * n + 1].status_code
+        assert {contracted, cancelled} == {200, 409}
+        assert states[trade] == ("contracted" if contracted == 200 else "cancelled")
     assert_sound(market)
 
 

@@ -224,7 +224,8 @@ class UnitOfWork:
     def _uninsert(self, schema: Schema, row: Any) -> None:
         del self._inserted[schema][id(row)]
         for columns, value in schema.uniques.items():
-            self._found[schema, columns][value(row)] = None
+            # Not None: that nobody else has this key was never asked of the store.
+            del self._found[schema, columns][value(row)]
         for columns, value in schema.lists.items():
             listed = self._found[schema, columns].get(value(row))
             if listed is not None:
