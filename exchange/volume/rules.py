@@ -17,6 +17,11 @@ def year_of(day: date) -> date:
     return day.replace(month=1, day=1)
 
 
+def end_of_year(day: date) -> date:
+    """Give the last day of a day's year."""
+    return day.replace(month=12, day=31)
+
+
 def last_day(month: date) -> date:
     """Give the last day of a day's month."""
     return month.replace(day=monthrange(month.year, month.month)[1])

@@ -1,0 +1,160 @@
+"""Each invariant holds on an exchange that has lived, and is found broken when somebody with the keys to the database has been at it."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import asyncpg
+import pytest
+from cluster import Cluster
+from conftest import TEMPLATE
+from exchanges import Exchange, terms_of
+
+from exchange.database import Database, connect_sqlite
+from exchange.listings.tables import DataGrade
+from exchange.members.states import MemberState
+from exchange.regulator.integrity import INVARIANTS, check
+from exchange.trades.commands import ApproveTermination, ProposeTermination
+from exchange.trades.states import TradeState
+from exchange.volume.commands import CloseMonth
+
+TAMPERING = {
+    "1a": "UPDATE account SET debits_posted = debits_posted + 1 WHERE id = (SELECT min(id) FROM account)",
+    "1b": "DELETE FROM transfer WHERE position = (SELECT max(position) FROM transfer)",
+    "2": "UPDATE transfer SET amount = amount + 1 WHERE position = (SELECT min(position) FROM transfer)",
+    "4": "UPDATE account SET debits_pending = 5 WHERE id = (SELECT min(id) FROM account)",
+    "5a": "UPDATE head SET contracted_gross = contracted_gross + 100",
+    "5b": "UPDATE volume_entry SET related = (1 = 0) WHERE related",
+    "6": "UPDATE rollup SET trades = trades + 1 WHERE dimension = 'product'",
+    "7": "UPDATE rollup SET gross = gross + 1 WHERE dimension = 'total'",
+    "8a": "UPDATE volume_entry SET gross = gross + 1 WHERE position = (SELECT min(position) FROM volume_entry)",
+    "8b": "UPDATE trade SET state = 'contracted' WHERE state = 'reversed'",
+    "8c": "UPDATE transfer SET effective_on = '2026-01-01' WHERE position = (SELECT min(position) FROM transfer)",
+    "8d": "UPDATE contract SET trade_id = NULL",
+    "9": "UPDATE idempotency SET position = 1000000 WHERE position = (SELECT max(position) FROM idempotency)",
+    "10": "UPDATE batch SET contracted_gross = contracted_gross + 1 WHERE first = (SELECT max(first) FROM batch)",
+    "12a": "DELETE FROM batch WHERE first = 5",
+    "12b": "UPDATE event SET leaf = replace(leaf, 'HT-', 'HX-') WHERE leaf LIKE '%HT-%'",
+    "12c": "UPDATE party_counter SET events = events + 1",
+    "12d": "UPDATE party_event SET number = number + 1000 WHERE position = (SELECT max(position) FROM party_event)",
+    "A1": "UPDATE proposal SET approved_by = proposed_by WHERE state = 'approved'",
+    "A2": "UPDATE person SET name = 'Somebody else' WHERE id = (SELECT min(id) FROM person)",
+    "L1": "UPDATE listing SET state = 'suspended' WHERE state = 'listed'",
+    "L2": "UPDATE data_product SET current_listing_id = NULL",
+    "L3": "UPDATE data_product SET versions = versions + 1",
+    "L4": "DELETE FROM assessment",
+    "M1": "UPDATE member SET state = 'suspended' WHERE state = 'active'",
+    "M2": "UPDATE member_history SET effective_on = '2020-01-01' WHERE value = 'active'",
+    "M3": "UPDATE company SET live = NOT live",
+    "M4": "UPDATE member SET open_trades = open_trades + 1",
+    "M5": "UPDATE personal_datum SET value = 'another' WHERE fact = 'contact'",
+    "V1": "UPDATE closing SET closed_through = '2026-02-27'",
+}
+
+
+def live(exchange: Exchange) -> None:
+    """Let an exchange do a little of everything."""
+    offer = exchange.a_listing()
+    group = exchange.a_company().uscc
+    seller, buyer = exchange.a_member(group_parent_uscc=group), exchange.a_member(group_parent_uscc=group)
+    exchange.a_trade(TradeState.CONTRACTED, buyer, exchange.a_listing(seller), terms_of("HT-1"))
+    for state in (
+        TradeState.REVERSED,
+        TradeState.TERMINATED,
+        TradeState.PROPOSED,
+        TradeState.FILED,
+        TradeState.CANCELLED,
+    ):
+        exchange.a_trade(state, offer=offer)
+    exchange.a_taken_listing(offer=offer)
+    sale = exchange.a_trade(effective_on=exchange.today - timedelta(days=0))
+    exchange.do(ProposeTermination(sale.id, "as it should be"), sale.buyer.by)
+    exchange.do(ApproveTermination(sale.id), sale.seller.by)
+    exchange.a_listing(version={"grade": DataGrade.IMPORTANT})
+    for state in (MemberState.SUSPENDED, MemberState.EXPELLED, MemberState.WITHDRAWN):
+        exchange.a_member(state)
+    exchange.do(CloseMonth(exchange.today.replace(month=1, day=1)), exchange.operator())
+    exchange.do(CloseMonth(exchange.today.replace(month=2, day=1)), exchange.operator())
+
+
+@pytest.fixture(scope="module")
+def lived_sqlite(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lived") / "exchange.db"
+    with Exchange.on_sqlite(path, sqlite_template) as exchange:
+        live(exchange)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lived_postgres(postgres: Cluster) -> str:
+    postgres.create_database("lived", TEMPLATE)
+    with Exchange.on_postgres(postgres.url("lived")) as exchange:
+        live(exchange)
+    return "lived"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def lived_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Give a copy of an exchange that has lived, on each database in turn."""
+    if request.param == "sqlite":
+        path = tmp_path / "lived.db"
+        path.write_bytes(request.getfixturevalue("lived_sqlite").read_bytes())
+        yield f"sqlite:///{path}"
+        return
+    postgres: Cluster = request.getfixturevalue("postgres")
+    postgres.create_database("tampered", request.getfixturevalue("lived_postgres"))
+    yield postgres.url("tampered")
+    postgres.drop_database("tampered")
+
+
+def tamper(url: str, statement: str) -> None:
+    """Change stored rows as somebody would who owns the database: past triggers and constraints."""
+    path = Database(url).path
+    if path is not None:
+        connection = connect_sqlite(path)
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        for [name] in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        assert connection.execute(statement).rowcount > 0
+        connection.close()
+        return
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute("SET session_replication_role = replica")
+        done = await connection.execute(statement)
+        assert int(done.split()[-1]) > 0
+        await connection.close()
+
+    asyncio.run(run())
+
+
+def test_all_invariants_hold_on_an_exchange_that_has_lived(lived_url: str) -> None:
+    with Exchange.at(lived_url) as lived:
+        findings = lived.read(check)
+
+    assert [finding for finding in findings if finding.offending] == []
+    assert [finding.number for finding in findings if not finding.checked] == []
+    assert [finding.number for finding in findings] == [invariant.number for invariant in INVARIANTS]
+
+
+def test_every_invariant_has_its_tampering() -> None:
+    assert set(TAMPERING) == {invariant.number for invariant in INVARIANTS}
+
+
+@pytest.mark.parametrize("number", TAMPERING)
+def test_tampering_is_found(lived_url: str, number: str) -> None:
+    tamper(lived_url, TAMPERING[number])
+
+    with Exchange.at(lived_url) as lived:
+        broken = {finding.number: finding.offending for finding in lived.read(check) if finding.offending}
+
+    assert number in broken, broken
+    assert len(broken[number]) <= 10
+
+
+def test_an_exchange_that_has_not_begun_holds_too(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        assert [finding for finding in exchange.read(check) if finding.offending] == []
