@@ -5,6 +5,7 @@ An id is the journal position of the event that made the thing, written with a p
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NewType
 
 from stdnum.cn import uscc as uscc_standard
@@ -60,6 +61,7 @@ def read_id(prefix: Prefix, text: str) -> int | None:
     return int(found[1]) if found and text.startswith(prefix) else None
 
 
+@lru_cache(4_096)
 def is_uscc(text: str) -> bool:
     """Tell whether this is a unified social credit code: 18 characters with a true check character (GB 32100-2015), in capitals."""
     if not _USCC.fullmatch(text):

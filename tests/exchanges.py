@@ -257,8 +257,10 @@ class _PostgresRows(_Rows):
             *deletes,
             "DELETE FROM batch WHERE first > 1",
             "DELETE FROM event WHERE position > 1",
-            "UPDATE head SET position = batch.first, recorded_at = batch.recorded_at, contracted_gross = 0, "
-            "contracted_reversed = 0 FROM batch",
+            (
+                "UPDATE head SET position = batch.first, recorded_at = batch.recorded_at, contracted_gross = 0, "
+                "contracted_reversed = 0 FROM batch"
+            ),
             "SET session_replication_role = origin",
         ]
         self.runner.run(self.connection.execute("; ".join(script)))

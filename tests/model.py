@@ -56,11 +56,11 @@ TRADE_STEPS = {
 }
 OPEN_TRADES = {"proposed", "confirmed", "filed"}
 ROLES = {
-    "CreateKey": {OPERATOR, SYSTEM},
-    "ApplyForMembership": {OPERATOR, MEMBER},
-    "CorrectApplication": {OPERATOR, MEMBER},
-    "WithdrawMember": {OPERATOR, MEMBER},
-    "DelistListing": {OPERATOR, MEMBER},
+    "CreateKey": frozenset({OPERATOR, SYSTEM}),
+    "ApplyForMembership": frozenset({OPERATOR, MEMBER}),
+    "CorrectApplication": frozenset({OPERATOR, MEMBER}),
+    "WithdrawMember": frozenset({OPERATOR, MEMBER}),
+    "DelistListing": frozenset({OPERATOR, MEMBER}),
 } | dict.fromkeys(
     [
         "RegisterProduct",
@@ -77,7 +77,7 @@ ROLES = {
         "ProposeTermination",
         "ApproveTermination",
     ],
-    {MEMBER},
+    frozenset({MEMBER}),
 )
 """Who may do it at all; what is not named here is the operators' alone."""
 

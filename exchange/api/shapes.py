@@ -16,9 +16,13 @@ _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 def _day(value: Any) -> Any:
-    if isinstance(value, str) and not _DAY.fullmatch(value):
-        raise ValueError("must be a date, as 2023-12-31")
-    return value
+    if not isinstance(value, str):
+        return value
+    try:
+        # Read here: once a value has passed through Python, strict mode takes no text for a date any more.
+        return date.fromisoformat(value if _DAY.fullmatch(value) else "")
+    except ValueError:
+        raise ValueError("must be a date, as 2023-12-31") from None
 
 
 Day = Annotated[date, BeforeValidator(_day), Field(examples=["2023-12-31"])]

@@ -11,7 +11,6 @@ from typing import Annotated
 import orjson
 import typer
 import uvicorn
-from rich.progress import Progress
 from rich.table import Table
 
 from exchange import revisions
@@ -144,7 +143,7 @@ def _listener(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise CannotListen(f"{host}, port {port}: {error.strerror}.") from None
+        raise CannotListen(f"{error.strerror}.") from None
     listener.setblocking(False)
     return listener
 
@@ -242,13 +241,14 @@ for _kind in KINDS.values():
 
 def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
     """Import a file as the operator of EXCHANGE_KEY, with a progress bar."""
+    progress = progress_bar()
+    task = progress.add_task(f"import {kind.name}", total=_lines(file))
 
-    async def work(progress: Progress) -> Report:
-        task = progress.add_task(f"import {kind.name}", total=_lines(file))
+    def tell(report: Report) -> None:
+        progress.start()
+        progress.update(task, completed=report.rows)
 
-        def tell(report: Report) -> None:
-            progress.update(task, completed=report.rows)
-
+    async def work() -> Report:
         async with desk() as place:
             caller = await place.caller()
             if dry_run:
@@ -256,8 +256,12 @@ def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
             async with place.journal() as journal:
                 return await run_import(kind, file, journal, caller, tell)
 
-    with progress_bar() as progress:
-        return wait(work(progress))
+    try:
+        return wait(work())
+    finally:
+        # Who is refused at once has seen no bar.
+        if progress.live.is_started:
+            progress.stop()
 
 
 def _lines(file: Path) -> int:

@@ -23,22 +23,31 @@ from exchange.access.tables import Role
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import FOUND_WANTING, console, desk, wait
 from exchange.demo import history
+from exchange.identifiers import Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS
 from exchange.imports.running import Report
 from exchange.imports.running import run as run_import
 from exchange.journal.callers import Caller
-from exchange.money import yuan_text
+from exchange.money import Money, yuan_text
+from exchange.problems import Conflict
 from exchange.regulator.queries import Summary
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
 from exchange.volume.rules import next_month
 
+KEYS: Final = "keys.txt"
 END: Final = date(2023, 12, 31)
 MEMBERS: Final = 416
 VOLUME_FEN: Final = 89_700_000_000
-LIVE_GROSS_FEN: Final = 21_200_000
+LIVE_GROSS_FEN: Final = Money(21_200_000)
 PEOPLE: Final = {"first": "示例操作员甲", "second": "示例操作员乙"}
+
+
+class FolderTaken(Conflict):
+    """The folder holds files of somebody's own."""
+
+    remedy = "Choose another with --folder."
 
 
 def check(found: object, due: object, what: str) -> None:
@@ -50,9 +59,7 @@ def check(found: object, due: object, what: str) -> None:
 
 def run_demo(folder: Path) -> None:
     """Do it all, in a folder of its own that is emptied first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in ("exchange.db", "exchange.db-wal", "exchange.db-shm", "keys.txt", *(f"{name}.csv" for name in KINDS)):
-        (folder / old).unlink(missing_ok=True)
+    _empty(folder)
     os.environ["EXCHANGE_DATABASE_URL"] = f"sqlite:///{folder / 'exchange.db'}"
     os.environ.pop("EXCHANGE_KEY", None)
     history.write(folder)
@@ -72,6 +79,22 @@ def run_demo(folder: Path) -> None:
     _say_what_next(folder)
 
 
+def _empty(folder: Path) -> None:
+    """Remove an earlier demonstration's files, known by its keys. Raises FolderTaken where they may be somebody's own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = folder / KEYS
+    ours = [
+        folder / name
+        for name in ("exchange.db", "exchange.db-wal", "exchange.db-shm", *(f"{kind}.csv" for kind in KINDS))
+    ]
+    taken = [path for path in ours if path.exists()]
+    if taken and not keys.exists():
+        raise FolderTaken(f"{taken[0]} is not an earlier demonstration's.")
+    for path in (*taken, keys):
+        path.unlink(missing_ok=True)
+    keys.touch(mode=0o600)
+
+
 async def _open_office(folder: Path) -> dict[str, str]:
     """Make the database and the keys of two operators."""
     keys = {name: written_secret(secrets.token_bytes(SECRET_LENGTH)) for name in PEOPLE}
@@ -85,8 +108,7 @@ async def _open_office(folder: Path) -> dict[str, str]:
             os.environ["EXCHANGE_KEY"] = keys["first"]
             async with desk() as keyed:
                 caller = await keyed.caller()
-    file = folder / "keys.txt"
-    file.touch(mode=0o600)
+    file = folder / KEYS
     file.write_text("".join(f"{PEOPLE[name]} {key}\n" for name, key in keys.items()), encoding="utf-8")
     console.print(f"Two operators have keys; they are in {file}, for this demonstration only.")
     return keys
@@ -112,14 +134,12 @@ async def _import(folder: Path, keys: dict[str, str]) -> None:
             second = await place.caller()
             waiting = await place.database.read(open_reversals)
             for trade in progress.track(waiting, description="approve reversals"):
-                await place.do(ApproveReversal(_trade_number(trade.trade)), second)
+                number = read_id(Prefix.TRADE, trade.trade)
+                assert number is not None
+                await place.do(ApproveReversal(TradeId(number)), second)
             months = list(_months())
             for month in progress.track(months, description="close months"):
                 await place.do(CloseMonth(month), second)
-
-
-def _trade_number(text: str) -> Any:
-    return int(text.rpartition("_")[2])
 
 
 def _months() -> Iterator[date]:
@@ -206,11 +226,7 @@ def _trade_live(url: str, operator_key: str) -> None:
             amounts = {"net": _money(net), "vat": _money(LIVE_GROSS_FEN - net), "gross": _money(LIVE_GROSS_FEN)}
             order = {"mode": "listed", "listing_id": listing, "quantity": 1, "purpose": "演示", **amounts}
             trade = _post(buyer, "/trades", order)
-            console.print(f"  示例需方 took it: {trade['id']} is {trade['state']}, {yuan_text(_fen(LIVE_GROSS_FEN))}")
-
-
-def _fen(amount: int) -> Any:
-    return amount
+            console.print(f"  示例需方 took it: {trade['id']} is {trade['state']}, {yuan_text(LIVE_GROSS_FEN)}")
 
 
 def _money(amount: int) -> dict[str, str]:

@@ -130,7 +130,7 @@ class _Brief(logging.Formatter):
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    return (lines[0] if lines else type(error).__name__).rstrip(".") + "."
 
 
 def fail(problem: Problem) -> NoReturn:

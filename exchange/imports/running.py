@@ -101,6 +101,7 @@ async def run(
     A broken line ends the import after the rows before it: sent again when mended, they are there already.
     """
     report = Report(dry_run=journal is None)
+    whole = False
     with rows_of(path, kind.heads) as (head, rows):
         refusals = Refusals(path, head)
         try:
@@ -108,10 +109,11 @@ async def run(
                 for row, outcome in zip(some, await _send(kind, some, journal, caller), strict=True):
                     _note(report, refusals, row, outcome)
                 progress(report)
+            whole = True
         except FileWrong as broken:
             raise FileWrong(f"{broken.detail} Before it were {report}.") from None
         finally:
-            report.refused_file = refusals.finish(keep_earlier=report.dry_run)
+            report.refused_file = refusals.finish(keep_earlier=report.dry_run or not whole)
     return report
 
 

@@ -670,6 +670,7 @@ class RecordTrade(Command):
         yield [Need(Company, uscc) for uscc in self._usccs]
         buyer, seller = (work.find(Company, uscc) for uscc in self._usccs)
         if buyer is None or seller is None:
+            yield [need for company in (buyer, seller) if company for need in party_needed(company.member_id)]
             return
         sides = [buyer.member_id, seller.member_id]
         yield [

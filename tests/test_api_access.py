@@ -1,0 +1,320 @@
+"""Who may do what over HTTP: every operation of the document, every role, and what is one's own, another's, or nobody's."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, trd
+from exchanges import a_uscc
+
+from exchange.access.callers import secret_hash, written_secret
+from exchange.access.commands import RevokeKey
+from exchange.access.tables import Role
+from exchange.api.doors import CALLER_CACHE_S, RoleMissing, add
+from exchange.api.summary import ROUTES as SUMMARY
+from exchange.app import create_app
+from exchange.identifiers import KeyId, Prefix, written_id
+from exchange.listings.states import ListingState
+from exchange.members.states import MemberState
+
+EVERYBODY = "member operator auditor regulator"
+WHO = {
+    "apply_for_membership": "member operator",
+    "correct_application": "member operator",
+    "withdraw_member": "member operator",
+    "delist_listing": "member operator",
+    "terminate_trade": "member operator",
+    **dict.fromkeys(
+        (
+            *("start_review", "request_correction", "admit_member", "reject_member", "suspend_member"),
+            *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
+            *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
+            *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
+            *("create_key", "revoke_key"),
+        ),
+        "operator",
+    ),
+    **dict.fromkeys(
+        (
+            *("register_product", "describe_version", "record_assessment", "draft_listing", "submit_listing"),
+            *("create_trade", "create_trades", "file_trade", "confirm_trade", "contract_trade", "cancel_trade"),
+            "approve_termination",
+        ),
+        "member",
+    ),
+    **dict.fromkeys(
+        (
+            *("list_members", "show_member", "show_statement", "list_products", "show_product"),
+            *("list_listings", "show_listing", "list_trades", "show_trade"),
+        ),
+        EVERYBODY,
+    ),
+    "show_summary": "operator auditor regulator",
+    "show_life": "nobody needs a key",
+    "show_readiness": "nobody needs a key",
+}
+OPEN = {"show_life", "show_readiness"}
+
+CLOSED = sorted(set(OPERATIONS) - OPEN)
+ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
+
+
+@pytest.fixture
+def door(sqlite_url: str) -> Iterator[Door]:
+    with opened(sqlite_url) as made:
+        yield made
+
+
+def nowhere(path: str) -> str:
+    """Write a path whose id nothing has."""
+    return path.replace("{id}", f"{ID.get(path.split('/')[2])}_{UNKNOWN}")
+
+
+def everybody(door: Door) -> dict[str, str]:
+    """Give a key of each role."""
+    return {
+        "member": door.of(door.place.a_company()),
+        "operator": door.operator,
+        "auditor": door.auditor,
+        "regulator": door.regulator,
+    }
+
+
+def test_who_may_do_what_is_written_down_for_every_operation() -> None:
+    assert set(WHO) == set(OPERATIONS)
+    for operation, (_, _, said) in OPERATIONS.items():
+        if operation not in OPEN:
+            assert set(WHO[operation].split()) <= set(Role)
+            assert set(re.findall(r"operator|member|auditor|regulator", said["description"].split(".")[0])) == set(
+                WHO[operation].split()
+            )
+
+
+@pytest.mark.parametrize("operation", CLOSED)
+def test_only_the_roles_that_are_named_pass(door: Door, operation: str) -> None:
+    method, path, _ = OPERATIONS[operation]
+
+    for role, key in everybody(door).items():
+        before = door.place.dump()
+        answer = door.ask(method, nowhere(path), key, b"not even looked at")
+        if role in WHO[operation].split():
+            assert answer.json().get("type") != "/problems/role-lacks-route", (role, answer.text)
+        else:
+            refused(answer, 403, "role-lacks-route")
+        assert door.place.dump() == before
+
+
+@pytest.mark.parametrize("operation", CLOSED)
+def test_nobody_passes_without_a_live_key(door: Door, operation: str) -> None:
+    method, path, _ = OPERATIONS[operation]
+    operator = door.operator
+    unknown = written_secret(b"\x00" * 32)
+    mistyped = operator[:-1] + ("0" if operator[-1] != "0" else "1")
+    before = door.place.dump()
+
+    problems = []
+    for sent in (
+        *(None, "", "Bearer", "Bearer ", f"Basic {operator}", operator, f"Bearer {unknown}", f"Bearer {mistyped}"),
+        *(f"Bearer {operator} {operator}", "Bearer \u00e9", "Bearer exk_", f"Bearer {operator.upper()}"),
+    ):
+        headers: Any = {} if sent is None else {"Authorization": sent.encode("latin-1")}
+        answer = door.ask(method, nowhere(path), None, {}, headers=headers)
+        problems.append(refused(answer, 401, "unauthenticated"))
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+    assert all(problem == problems[0] for problem in problems)
+    assert door.place.dump() == before
+
+
+@pytest.mark.parametrize("operation", sorted(OPEN))
+def test_health_is_told_to_everybody(door: Door, operation: str) -> None:
+    method, path, said = OPERATIONS[operation]
+
+    assert said["security"] == []
+    assert door.ask(method, path).status_code == 200
+
+
+def test_a_revoked_key_opens_nothing(door: Door) -> None:
+    company = door.place.a_company()
+    key = door.of(company)
+    digest = secret_hash(key)
+    assert door.ask("GET", "/v1/members", key).status_code == 200
+    office = door.app.state.office
+    key_id = office.callers[digest][1].key_id
+    door.place.do(RevokeKey(KeyId(key_id)), door.place.operator())
+
+    # For a second the door may take it for live; the journal does not.
+    assert door.ask("GET", "/v1/members", key).status_code == 200
+    wish = WRITES["apply_for_membership"](door)
+    refused(door.ask("POST", "/v1/members", key, wish.body | {"uscc": company.uscc}), 401, "unauthenticated")
+
+    until, caller = office.callers[digest]
+    office.callers[digest] = (until - CALLER_CACHE_S, caller)
+    refused(door.ask("GET", "/v1/members", key), 401, "unauthenticated")
+    assert digest not in office.callers
+
+
+def test_the_door_remembers_only_so_many_callers(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exchange.api.doors.CALLER_CACHE_LIMIT", 2)
+    for key in everybody(door).values():
+        assert door.ask("GET", "/v1/members", key).status_code == 200
+
+    assert len(door.app.state.office.callers) == 2
+
+
+def test_a_route_without_roles_cannot_be_opened() -> None:
+    app = create_app()
+
+    with pytest.raises(RoleMissing, match="show_summary"):
+        add(app, [replace(SUMMARY[0], roles=frozenset())])
+
+
+# What is one's own, another's, nobody's
+
+OWN = [name for name in sorted(WRITES) if "member" in WHO[name].split() and "{id}" in OPERATIONS[name][1]]
+SEEN_BY_OTHERS = {"delist_listing": (403, "owners-step"), "record_assessment": (409, "assessor-not-independent")}
+"""A listing for sale is seen by all members; a version by all who may assess it."""
+
+
+@pytest.mark.parametrize("operation", OWN)
+def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> None:
+    wish = WRITES[operation](door)
+    stranger, newcomer = door.of(door.place.a_member()), door.of(door.place.a_company())
+    before = door.place.dump()
+
+    for key in (stranger, newcomer):
+        foreign = door.ask("POST", wish.path, key, wish.body)
+        missing = door.ask("POST", wish.of_unknown(), key, wish.body)
+        assert refused(missing, 404)["errors"] == []
+        if operation in SEEN_BY_OTHERS:
+            refused(foreign, *(SEEN_BY_OTHERS[operation] if key == stranger else (foreign.status_code, None)))
+        else:
+            assert_same(foreign, missing)
+
+    assert door.place.dump() == before
+    assert door.ask("POST", wish.path, wish.by, wish.body).status_code == wish.status
+
+
+def assert_same(one: httpx.Response, other: httpx.Response) -> None:
+    """Check that two answers cannot be told from each other."""
+    assert (one.status_code, one.content) == (other.status_code, other.content)
+    assert one.headers.keys() == other.headers.keys()
+
+
+def test_a_version_of_anothers_cannot_be_offered_and_a_product_not_described(door: Door) -> None:
+    stranger = door.of(door.place.a_member())
+    wish = WRITES["draft_listing"](door)
+
+    foreign = door.ask("POST", wish.path, stranger, wish.body)
+    missing = door.ask("POST", wish.path, stranger, wish.body | {"version_id": f"ver_{UNKNOWN}"})
+
+    refused(foreign, 404)
+    assert_same(foreign, missing)
+
+
+Look = Callable[[Door], tuple[str, str]]
+
+
+def _statement(door: Door) -> tuple[str, str]:
+    party = door.place.a_member()
+    return f"/v1/members/{mbr(party.id)}/statement?from=2026-03-01&to=2026-03-02", door.of(party)
+
+
+def _applicant(door: Door) -> tuple[str, str]:
+    party = door.place.a_member(MemberState.UNDER_REVIEW)
+    return f"/v1/members/{mbr(party.id)}", door.of(party)
+
+
+def _product(door: Door) -> tuple[str, str]:
+    owner = door.place.a_member()
+    product_id, _ = door.place.a_version(owner)
+    return f"/v1/products/{written_id(Prefix.PRODUCT, product_id)}", door.of(owner)
+
+
+def _draft(door: Door) -> tuple[str, str]:
+    offer = door.place.a_listing(state=ListingState.DRAFT)
+    return f"/v1/listings/{lst(offer.id)}", door.of(offer.owner)
+
+
+def _trade(door: Door) -> tuple[str, str]:
+    sale = door.place.a_trade()
+    return f"/v1/trades/{trd(sale.id)}", door.of(sale.buyer)
+
+
+@pytest.mark.parametrize("look", [_statement, _applicant, _product, _draft, _trade])
+def test_what_is_private_is_shown_to_its_own_company_staff_and_regulators(door: Door, look: Look) -> None:
+    path, own = look(door)
+    stranger = door.of(door.place.a_member())
+
+    told = [door.get(path, key) for key in (own, door.operator, door.auditor, door.regulator)]
+    foreign = door.ask("GET", path, stranger)
+    unknown = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", path)
+    malformed = re.sub(r"_[0-9]{12}", "_12", path)
+
+    assert told[1:] == [told[1]] * 3
+    refused(foreign, 404)
+    for other in (unknown, malformed):
+        assert_same(foreign, door.ask("GET", other, stranger))
+        assert_same(foreign, door.ask("GET", other, door.operator))
+
+
+def test_of_other_active_members_name_code_and_roles_are_shown(door: Door) -> None:
+    party, looker = door.place.a_member(), door.place.a_member()
+    suspended = door.place.a_member(MemberState.SUSPENDED)
+
+    shown = door.get(f"/v1/members/{mbr(party.id)}", door.of(looker))
+    listed = door.get("/v1/members", door.of(looker))["data"]
+    own = door.get("/v1/members", door.of(suspended), state="suspended")["data"]
+
+    assert {name for name, value in shown.items() if value is not None} == {"id", "uscc", "state", "legal_name", "roles"}
+    assert [member["id"] for member in listed] == [mbr(party.id), mbr(looker.id)]
+    assert listed[0] == shown
+    assert listed[1]["address"] == "长沙市岳麓区"
+    assert [member["id"] for member in own] == [mbr(suspended.id)]
+    refused(door.ask("GET", f"/v1/members/{mbr(suspended.id)}", door.of(looker)), 404)
+
+
+def test_a_company_that_left_and_came_back_sees_what_it_did_before(door: Door) -> None:
+    sale = door.place.a_trade()
+    buyer = door.of(sale.buyer)
+    door.post(f"/v1/members/{mbr(sale.buyer.id)}/withdrawal", buyer, {"reason": "as it should be"})
+    again = door.place.a_member(by=sale.buyer.by)
+
+    assert again.id != sale.buyer.id
+    assert [trade["id"] for trade in door.get("/v1/trades", buyer)["data"]] == [trd(sale.id)]
+    assert door.get(f"/v1/members/{mbr(sale.buyer.id)}", buyer)["state"] == "withdrawn"
+
+
+def test_a_party_sees_its_own_reference_only(door: Door) -> None:
+    wish = WRITES["create_trade"](door)
+    trade = door.post(wish.path, wish.by, wish.body)["id"]
+    path = f"/v1/trades/{trade}"
+    seller_uscc = door.get(path, door.operator)["seller"]["uscc"]
+    seller = door.token(Role.MEMBER, "Zhang", seller_uscc)
+
+    assert door.get(path, wish.by)["buyer_ref"] == "PO-1"
+    assert door.get(path, door.regulator)["buyer_ref"] == "PO-1"
+    assert door.get(path, seller)["buyer_ref"] is None
+    assert len(door.get("/v1/trades", wish.by, external_ref="PO-1")["data"]) == 1
+    assert len(door.get("/v1/trades", door.auditor, external_ref="PO-1")["data"]) == 1
+    assert door.get("/v1/trades", seller, external_ref="PO-1")["data"] == []
+
+
+def test_nothing_personal_is_ever_answered(door: Door) -> None:
+    personal = {"张三", "0731-8888", "李四", "Zhang", "Wang"}
+    wishes: list[Wish] = [make(door) for name, make in WRITES.items() if name != "create_key"]
+    answers = [door.ask("POST", wish.path, wish.by, wish.body) for wish in wishes]
+    made = door.post("/v1/keys", door.operator, {"role": "member", "person": "李四", "uscc": a_uscc(77)})
+    paths = ["/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/summary"]
+    paths += [f"/v1/{kind}/{row['id']}" for kind in ("members", "trades") for row in door.get(f"/v1/{kind}", door.operator)["data"]]
+    answers += [door.ask("GET", path, door.operator) for path in paths]
+
+    assert {answer.status_code for answer in answers} <= {200, 201, 202}
+    for answer in answers:
+        assert not [value for value in personal if value in answer.text]
+    assert set(made) == {"id", "role", "person", "state", "position", "recorded_at", "secret"}
+    assert door.ask("GET", "/v1/members", made["secret"]).status_code == 200
+    assert made["secret"] not in repr(door.place.dump())

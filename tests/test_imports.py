@@ -1,0 +1,667 @@
+"""Imports: each row once, whatever happens to file or process; and what is wrong is said where it stands."""
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from commandline import (
+    Cells,
+    CommandLine,
+    member_row,
+    process,
+    product_row,
+    read_rows,
+    trade_row,
+    write_rows,
+)
+from exchanges import a_sha256, a_uscc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exchange.cli.commands import import_app
+from exchange.cli.running import wait
+from exchange.database import SQLITE_PRAGMAS, Database
+from exchange.imports import running
+from exchange.imports.kinds import KINDS
+from exchange.imports.reading import REFUSAL, ROW_LIMIT, FileWrong, Row, rows_of
+from exchange.journal.commands import Job
+from exchange.journal.journal import Journal, Overloaded
+from exchange.journal.queries import present
+from exchange.listings.tables import DataGrade, Sector
+
+MEMBERS = [member_row(1), member_row(2), member_row(3)]
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], database_url: str) -> CommandLine:
+    """An operator's command line on a fresh exchange, on each database in turn."""
+    return _operators(CommandLine(monkeypatch, capsys, database_url))
+
+
+@pytest.fixture
+def sqlite_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sqlite_url: str) -> CommandLine:
+    """An operator's command line on a fresh SQLite file."""
+    return _operators(CommandLine(monkeypatch, capsys, sqlite_url))
+
+
+def _operators(line: CommandLine) -> CommandLine:
+    line.a_key()
+    return line
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[..., Path]:
+    """Write a file of a kind; each call writes the same file anew."""
+
+    def write(kind: str, rows: list[Cells], **options: Any) -> Path:
+        return write_rows(tmp_path / f"{kind}.csv", kind, rows, **options)
+
+    return write
+
+
+Files = Callable[..., Path]
+
+
+def told(added: int, there_already: int, refused: int) -> str:
+    rows = added + there_already + refused
+    return f"{rows} rows: {added} added, {there_already} there already, {refused} refused."
+
+
+def position() -> int:
+    """Give where the journal stands: how many commands have been accepted, and one."""
+
+    async def look() -> int:
+        database = Database(os.environ["EXCHANGE_DATABASE_URL"])
+        moment = await database.read(present)
+        await database.close()
+        return moment.position
+
+    return asyncio.run(look())
+
+
+def a_market(line: CommandLine, file: Files) -> None:
+    """Record three members, and a product of the first."""
+    assert told(3, 0, 0) in line.done("import", "members", file("members", MEMBERS))
+    assert told(1, 0, 0) in line.done("import", "products", file("products", [product_row(1)]))
+
+
+def refused_rows(line: CommandLine, kind: str, path: Path) -> list[str]:
+    """Import a file of which rows are refused; give why."""
+    said = line("import", kind, path)
+    assert (said.code, said.err) == (1, "")
+    refused = path.with_name(f"{path.name}.refused.csv")
+    assert str(refused) in said.out.replace("\n", "")
+    return [row[REFUSAL] for row in read_rows(refused)]
+
+
+# Once and once only
+
+
+def test_every_kind_of_file_sent_twice_adds_nothing(line: CommandLine, file: Files) -> None:
+    files = {
+        "members": file("members", [*MEMBERS, member_row(4, withdrawn_on="2021-01-01", roles="service_org")]),
+        "products": file(
+            "products",
+            [
+                product_row(1),
+                product_row(1, version=2, listed_on="2020-06-01", expires_on="2029-12-31"),
+                product_row(
+                    2,
+                    grade="important",
+                    personal_information="yes",
+                    legal_basis="anonymised",
+                    assessor_uscc=a_uscc(4),
+                    security_assessment_sha256=a_sha256("assessment"),
+                    sample_sha256=a_sha256("sample"),
+                    ip_registration="SZCQ-1",
+                    price_model="fixed",
+                    price_fen=106_000,
+                    delisted_on="2020-07-01",
+                ),
+            ],
+        ),
+        "trades": file(
+            "trades",
+            [
+                trade_row(1, buyer_ref="PO-1", seller_ref="SO-1", delivery_terms="接口", acceptance_window_days=7),
+                trade_row(2, outcome="cancelled", effective_on="", ended_on="2020-04-02", reason="双方协商取消"),
+                trade_row(3, outcome="terminated", ended_on="2020-04-07", reason="双方协商终止"),
+                trade_row(4, outcome="reversed", ended_on="2020-04-07", reason="登记有误"),
+                trade_row(5, outcome="proposed", effective_on=""),
+                trade_row(6, outcome="confirmed", effective_on=""),
+                trade_row(
+                    7,
+                    venue="off_exchange_filed",
+                    evidence_sha256=f"{a_sha256(1)}; {a_sha256(2)}",
+                    received_on="2020-06-01",
+                ),
+                trade_row(8, buyer=1, seller=2, mode="listed"),
+            ],
+        ),
+    }
+    first = [line.done("import", kind, path) for kind, path in files.items()]
+    after = position()
+    second = [line.done("import", kind, path) for kind, path in files.items()]
+
+    for said, again, rows in zip(first, second, (4, 3, 8), strict=True):
+        assert told(rows, 0, 0) in said
+        assert told(0, rows, 0) in again
+    # One command each, one more for the reversal's proposal, and the operator's key.
+    assert position() == after == 1 + 1 + 4 + 3 + 8 + 1
+    contracted = orjson.loads(line.done("summary", "--json"))["cumulative_volume"]["contracted"]
+    assert (contracted["gross"]["amount"], contracted["net"]["amount"]) == ("530000", "424000")
+    assert "invariants hold" in line.done("verify")
+
+
+def test_the_same_rows_under_chinese_heads_are_there_already(line: CommandLine, file: Files) -> None:
+    a_market(line, file)
+    path = file("trades", [trade_row(1)])
+    line.done("import", "trades", path)
+    english, *rows = path.read_text(encoding="utf-8").splitlines()
+    heads = KINDS["trades"].heads
+    # As spreadsheets write it: with a byte order mark, and carriage returns. One column keeps its English name.
+    chinese = ",".join(name if name == "reason" else heads[name] for name in english.split(","))
+    path.write_bytes("\r\n".join(["\ufeff" + chinese, *rows, ""]).encode())
+
+    assert told(0, 1, 0) in line.done("import", "trades", path)
+
+
+def test_neither_the_order_of_columns_nor_that_of_rows_matters(sqlite_line: CommandLine, file: Files) -> None:
+    sqlite_line.done("import", "members", file("members", MEMBERS))
+    turned = file("members", MEMBERS[::-1], columns=[*reversed(KINDS["members"].heads), REFUSAL])
+
+    assert told(0, 3, 0) in sqlite_line.done("import", "members", turned)
+
+
+def test_whoever_imports_a_row_again_finds_it_there(line: CommandLine, file: Files) -> None:
+    second = line.a_key("王五")
+    line.done("import", "members", file("members", MEMBERS))
+    line.act_as(second)
+
+    assert told(0, 3, 0) in line.done("import", "members", file("members", MEMBERS))
+
+
+def test_other_content_under_a_known_key_is_refused(line: CommandLine, file: Files) -> None:
+    line.done("import", "members", file("members", MEMBERS))
+    path = file("members", [member_row(1, contact="0731-1"), MEMBERS[1]])
+
+    [why] = refused_rows(line, "members", path)
+
+    assert why.startswith("It was recorded before with other content.")
+    assert told(0, 1, 1) in line("import", "members", path).out
+
+
+def test_a_row_twice_in_one_file_is_one(sqlite_line: CommandLine, file: Files) -> None:
+    assert told(1, 1, 0) in sqlite_line.done("import", "members", file("members", [MEMBERS[0], MEMBERS[0]]))
+
+
+def test_only_operators_import(line: CommandLine, file: Files) -> None:
+    path = file("members", MEMBERS)
+    line.act_as(line.a_key("陈", "auditor"))
+    whys = refused_rows(line, "members", path)
+    line.act_as(None)
+
+    assert len(whys) == 3
+    assert "does not do this" in whys[0]
+    assert "EXCHANGE_KEY is not set" in line.refused(4, "import", "members", path)
+
+
+# Reversed trades
+
+
+def test_a_reversed_trade_stays_there_when_its_reversal_is_approved(line: CommandLine, file: Files) -> None:
+    second = line.a_key("王五")
+    a_market(line, file)
+    path = file("trades", [trade_row(1, outcome="reversed", ended_on="2020-05-01", reason="登记有误")])
+    line.done("import", "trades", path)
+    counted = orjson.loads(line.done("summary", "--json"))["trades"]["counted"]
+    line.act_as(second)
+    line.done("reversals", "approve", "--all")
+    left = orjson.loads(line.done("summary", "--json"))["trades"]["counted"]
+
+    assert (counted, left) == (1, 0)
+    assert told(0, 1, 0) in line.done("import", "trades", path)
+
+
+def test_a_reversal_that_was_cut_off_is_proposed_by_the_next_import(
+    sqlite_line: CommandLine, file: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_market(sqlite_line, file)
+    path = file("trades", [trade_row(1, outcome="reversed", reason="登记有误")])
+    do = Journal.do
+
+    async def cut_off(self: Journal, job: Job) -> Any:
+        if job.key.endswith("/reversal"):
+            raise Overloaded("Too many.")
+        return await do(self, job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "do", cut_off)
+        said = sqlite_line("import", "trades", path)
+    none = sqlite_line.done("reversals", "list")
+
+    assert said.code == 7
+    assert "trd_" not in none
+    assert told(1, 0, 0) in sqlite_line.done("import", "trades", path)
+    assert "登记有误" in sqlite_line.done("reversals", "list")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"reason": ""}, "reason must not be blank"),
+        ({"reason": "=1+1"}, "reason must not begin with"),
+        ({"ended_on": "1 May"}, "ended_on must be a date"),
+    ],
+)
+def test_a_reversed_trade_is_not_recorded_where_its_reversal_cannot_be_proposed(
+    sqlite_line: CommandLine, file: Files, changed: dict[str, object], words: str
+) -> None:
+    a_market(sqlite_line, file)
+    before = position()
+    path = file("trades", [trade_row(1, **({"outcome": "reversed", "reason": "登记有误"} | changed))])  # type: ignore[arg-type]
+
+    [why] = refused_rows(sqlite_line, "trades", path)
+
+    assert words in why
+    assert position() == before
+
+
+# Refused rows
+
+
+def test_refused_rows_are_written_beside_the_file_to_be_mended_and_sent_again(line: CommandLine, file: Files) -> None:
+    a_market(line, file)
+    rows = [trade_row(1), trade_row(2, buyer=9), trade_row(3, net_fen="1,000"), trade_row(4, buyer=1)]
+    path = file("trades", rows)
+    refused = path.with_name("trades.csv.refused.csv")
+    said = line("import", "trades", path)
+    written = read_rows(refused)
+    mended = [{**row, "buyer_uscc": a_uscc(3), "net_fen": "100000"} for row in written]
+    write_rows(refused, "trades", mended, [*KINDS["trades"].heads, REFUSAL])
+    again = line.done("import", "trades", refused)
+
+    assert told(1, 0, 3) in said.out
+    assert re.search(r"line 3: No company with this code .*\n", said.out)
+    assert "line 4: " in said.out
+    assert [row["contract_number"] for row in written] == ["HT-00002", "HT-00003", "HT-00004"]
+    assert list(written[0]) == [*KINDS["trades"].heads, REFUSAL]
+    assert "net_fen must be a whole number" in written[1][REFUSAL]
+    assert "same company" in written[2][REFUSAL]
+    assert told(3, 0, 0) in again
+    assert not list(path.parent.glob("*.part"))
+    assert not refused.with_name(f"{refused.name}.refused.csv").exists()
+
+
+def test_the_file_of_refused_rows_goes_when_none_is_refused(sqlite_line: CommandLine, file: Files) -> None:
+    path = file("members", [member_row(1, region_code="1")])
+    refused_rows(sqlite_line, "members", path)
+    file("members", [member_row(1)])
+
+    assert told(1, 0, 0) in sqlite_line.done("import", "members", path)
+    assert [other.name for other in path.parent.glob("members*")] == ["members.csv"]
+
+
+def test_refused_rows_keep_the_heads_that_they_came_with(sqlite_line: CommandLine, file: Files) -> None:
+    path = file("members", [member_row(1, region_code="1")])
+    heads = list(KINDS["members"].heads.values())
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([",".join(heads), *lines[1:]]), encoding="utf-8")
+
+    refused_rows(sqlite_line, "members", path)
+
+    assert list(read_rows(path.with_name("members.csv.refused.csv"))[0]) == [*heads, REFUSAL]
+
+
+def test_no_more_than_the_first_refusals_are_shown(sqlite_line: CommandLine, file: Files) -> None:
+    path = file("members", [member_row(n, region_code="1") for n in range(20)])
+
+    said = sqlite_line("import", "members", path)
+
+    assert told(0, 0, 20) in said.out
+    assert len(re.findall(r"^ {2}line [0-9]+: ", said.out, re.MULTILINE)) == running.SHOWN
+    assert len(read_rows(path.with_name("members.csv.refused.csv"))) == 20
+
+
+def test_a_folder_that_takes_no_file_of_refused_rows_is_told_in_a_line(
+    sqlite_line: CommandLine, file: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file("members", MEMBERS)
+    before = position()
+    path.with_name("members.csv.refused.csv.part").mkdir()
+
+    told_off = sqlite_line.refused(3, "import", "members", path)
+
+    assert "members.csv.refused.csv.part: Is a directory" in told_off
+    assert position() == before
+
+
+# Dry runs
+
+
+def test_a_dry_run_looks_at_every_row_and_changes_nothing(line: CommandLine, file: Files) -> None:
+    before = position()
+    fine = file("members", MEMBERS)
+    earlier = fine.with_name("members.csv.refused.csv")
+    earlier.write_text("of an earlier import", encoding="utf-8")
+    said = line.done("import", "members", fine, "--dry-run")
+    kept = earlier.read_text(encoding="utf-8")
+    wrong = line("import", "members", file("members", [MEMBERS[0], member_row(2, roles="king")]), "--dry-run")
+
+    assert "3 rows: 3 can be read, 0 there already, 0 refused." in said
+    assert kept == "of an earlier import"
+    assert wrong.code == 1
+    assert "2 rows: 1 can be read, 0 there already, 1 refused." in wrong.out
+    assert "line 3: " in wrong.out
+    assert len(read_rows(earlier)) == 1
+    assert position() == before
+
+
+# Cells
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed", "words"),
+    [
+        ("members", {"uscc": "91430100MA4L00001A"}, "uscc must be 18 characters"),
+        ("members", {"uscc": " " + a_uscc(1)}, "uscc must be 18 characters"),
+        ("members", {"legal_name": ""}, "legal_name must not be blank"),
+        ("members", {"legal_name": "=cmd()"}, "legal_name must not begin with"),
+        ("members", {"legal_name": "two\nlines"}, "legal_name must have no control"),
+        ("members", {"roles": "provider,consumer"}, "roles must name"),
+        ("members", {"roles": "provider;"}, "roles must name"),
+        ("members", {"roles": ""}, "roles must name"),
+        ("members", {"evidence_sha256": "abc"}, "evidence/0 must be a SHA-256"),
+        ("members", {"applied_on": "02/01/2020"}, "applied_on must be a date"),
+        ("members", {"applied_on": "2020-02-30"}, "no such day"),
+        ("members", {"applied_on": "20200102"}, "applied_on must be a date"),
+        ("members", {"applied_on": "２０２０-01-02"}, "applied_on must be a date"),
+        ("members", {"applied_on": ""}, "applied_on must not be blank"),
+        ("members", {"withdrawn_on": "never"}, "withdrawn_on must be a date"),
+        ("products", {"sector": "stars"}, "sector must be one of " + ", ".join(Sector)),
+        ("products", {"legal_basis": "habit"}, "legal_basis must be one of"),
+        ("products", {"grade": "core"}, "Core data is never listed"),
+        ("products", {"grade": ""}, "grade must not be blank"),
+        ("products", {"personal_information": "maybe"}, "personal_information must be yes or no"),
+        ("products", {"personal_information": "是"}, "legal_basis must be given"),
+        ("products", {"record_count": "1e3"}, "record_count must be a whole number"),
+        ("products", {"record_count": "٣"}, "record_count must be a whole number"),
+        ("products", {"record_count": "-1"}, "record_count must be a whole number"),
+        ("products", {"record_count": "01"}, "record_count must be a whole number"),
+        ("products", {"record_count": "1" * 19}, "record_count must be a whole number"),
+        ("products", {"price_fen": "100"}, "price must be left out when negotiable"),
+        ("products", {"price_fen": "1.00"}, "price_fen must be a whole number"),
+        ("products", {"rights": "use:tomorrow"}, "rights/0 must be"),
+        ("products", {"version": "2"}, "version must be the next number"),
+        ("trades", {"outcome": "won"}, "outcome must be one of"),
+        ("trades", {"outcome": "filed"}, "outcome must be one of"),
+        ("trades", {"gross_fen": "106001"}, "gross must be the sum"),
+        ("trades", {"mode": "listed"}, "fixed price"),
+        ("trades", {"acceptance_window_days": "x"}, "acceptance_window_days must be a whole number"),
+        ("trades", {"outcome": "cancelled"}, "effective_on must be given for what was contracted"),
+    ],
+)
+def test_a_cell_that_is_wrong_refuses_its_row_in_words(
+    sqlite_line: CommandLine, file: Files, kind: str, changed: dict[str, Any], words: str
+) -> None:
+    a_market(sqlite_line, file)
+    before = position()
+    rows: dict[str, Cells] = {
+        "members": member_row(7, **changed),
+        "products": product_row(2, **changed),
+        "trades": trade_row(1, **changed),
+    }
+
+    [why] = refused_rows(sqlite_line, kind, file(kind, [rows[kind]]))
+
+    assert words in why
+    assert position() == before
+
+
+def test_yes_and_no_are_said_in_both_languages(sqlite_line: CommandLine, file: Files) -> None:
+    a_market(sqlite_line, file)
+    rows = [
+        product_row(2, personal_information="是", legal_basis="consent"),
+        product_row(3, personal_information="否", grade=DataGrade.GENERAL),
+    ]
+
+    assert told(2, 0, 0) in sqlite_line.done("import", "products", file("products", rows))
+
+
+def test_help_names_every_column_in_both_languages(sqlite_line: CommandLine) -> None:
+    assert {command.name for command in import_app.registered_commands} == set(KINDS)
+    for kind in KINDS.values():
+        said = "".join(sqlite_line.done("import", kind.name, "--help").split())
+        for english, chinese in kind.heads.items():
+            assert f"{english}({chinese})" in said
+
+
+def test_natural_keys_are_told_apart_wherever_their_parts_end() -> None:
+    assert len({KINDS["trades"].key(_trade_cells(*parts)) for parts in (("A-1", "2"), ("A-", "12"))}) == 2
+
+
+def _trade_cells(number: str, sha256: str) -> Row:
+    return Row(1, dict.fromkeys(KINDS["trades"].heads, "") | {"contract_number": number, "contract_sha256": sha256})
+
+
+# Files that are broken
+
+HEAD = ",".join(KINDS["members"].heads)
+
+
+def csv_line(row: Cells) -> str:
+    return ",".join(str(row.get(name, "")) for name in KINDS["members"].heads)
+
+
+FIRST = csv_line(member_row(1))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "has no head in its first line"),
+        (b"\n", "has no head in its first line"),
+        (b"\xef\xbb\xbf", "has no head in its first line"),
+        (HEAD.encode("utf-16"), "is not UTF-8 at line 1"),
+        (HEAD.encode("utf-16-le"), "has a NUL at line 1"),
+        (",".join(KINDS["members"].heads.values()).encode("gbk"), "is not UTF-8 at line 1"),
+        (HEAD.replace(",contact", "").encode(), "missing: contact"),
+        (f"{HEAD},colour,".encode(), "unknown: column 15 ('colour'), 16 ('')"),
+        (f"{HEAD},uscc".encode(), "has a column twice"),
+        (f"{HEAD},统一社会信用代码".encode(), "has a column twice"),
+        (f"{HEAD},refusal,refusal".encode(), "has a column twice"),
+        (HEAD.replace(",", ";").encode(), "has another head"),
+        (b'"' + HEAD.encode(), "is no CSV at line 1: unexpected end of data"),
+        (b"a" * (ROW_LIMIT + 1), f"has a row of more than {ROW_LIMIT} bytes at line 1"),
+        (HEAD.replace(",", "\r").encode(), "is no CSV at line 1"),
+    ],
+)
+def test_a_broken_head_ends_an_import_before_it_began(
+    sqlite_line: CommandLine, tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "members.csv"
+    path.write_bytes(content)
+    before = position()
+
+    assert words in sqlite_line.refused(3, "import", "members", path)
+    assert position() == before
+    assert [other.name for other in tmp_path.glob("members*")] == ["members.csv"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        (FIRST.encode("utf-16"), "is not UTF-8 at line 4"),
+        (FIRST.encode("gbk"), "is not UTF-8 at line 4"),
+        (b"a,\0b", "has a NUL at line 4"),
+        (b"a,b", "has 2 cells instead of 14 at line 4"),
+        (f"{FIRST},".encode(), "has 15 cells instead of 14 at line 4"),
+        (b'a,"b"c', "is no CSV at line 4"),
+        (b'a,"b', "is no CSV at line 5: unexpected end of data"),
+        (b"a" * (ROW_LIMIT + 1), f"has a row of more than {ROW_LIMIT} bytes at line 4"),
+        (b'"' + b"a\n" * ROW_LIMIT, f"has a row of more than {ROW_LIMIT} bytes at line {4 + ROW_LIMIT // 2 - 1}"),
+    ],
+)
+def test_a_broken_line_ends_an_import_after_the_rows_before_it(
+    sqlite_line: CommandLine, tmp_path: Path, broken: bytes, words: str
+) -> None:
+    path = tmp_path / "members.csv"
+    # The blank line in between is none of anybody's; it counts as a line.
+    rows = [HEAD, FIRST, ""]
+    path.write_bytes("\n".join([*rows, ""]).encode() + broken + b"\n" + csv_line(member_row(2)).encode())
+
+    said = sqlite_line("import", "members", path)
+    path.write_text("\n".join([*rows, csv_line(member_row(2))]), encoding="utf-8")
+
+    assert said.code == 3
+    assert words in said.err
+    assert "Before it were 1 rows: 1 added, 0 there already, 0 refused." in said.err
+    assert said.err.count("\n") == 1
+    assert told(1, 1, 0) in sqlite_line.done("import", "members", path)
+
+
+def test_a_broken_line_in_the_first_row_is_said_to_have_none_before_it(
+    sqlite_line: CommandLine, tmp_path: Path
+) -> None:
+    path = tmp_path / "members.csv"
+    path.write_text(f"{HEAD}\na,b\n", encoding="utf-8")
+
+    assert "Before it were 0 rows" in sqlite_line.refused(3, "import", "members", path)
+
+
+def test_what_is_no_file_to_read_is_told_in_a_line(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    assert "No such file" in sqlite_line.refused(3, "import", "members", tmp_path / "missing.csv")
+    assert "is no plain file" in sqlite_line.refused(3, "import", "members", tmp_path)
+    assert "is no plain file" in sqlite_line.refused(3, "import", "members", tmp_path / "pipe")
+
+
+def test_a_file_that_may_not_be_read_is_told_in_a_line(
+    sqlite_line: CommandLine, file: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file("members", MEMBERS)
+
+    def refuse(self: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    assert "cannot be opened: Permission denied" in sqlite_line.refused(3, "import", "members", path)
+
+
+@given(st.binary(max_size=300), st.booleans())
+def test_no_bytes_at_all_are_more_than_refused(
+    tmp_path_factory: pytest.TempPathFactory, tail: bytes, head: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.csv"
+    path.write_bytes((HEAD.encode() + b"\n" if head else b"") + tail)
+    with suppress(FileWrong), rows_of(path, KINDS["members"].heads) as (_, rows):
+        for row in rows:
+            assert list(row.cells) == list(KINDS["members"].heads)
+
+
+# Large files
+
+
+def many_members(count: int) -> Iterator[Cells]:
+    return (member_row(number) for number in range(1, count + 1))
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
+    small, large = (write_rows(tmp_path / f"{count}.csv", "members", many_members(count)) for count in (2_000, 20_000))
+
+    def peak(path: Path) -> int:
+        tracemalloc.start()
+        wait(running.run(KINDS["members"], path, None, None, lambda _: None))  # type: ignore[arg-type]  # none acts
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(small)
+
+    assert large.stat().st_size > 3_000_000
+    assert peak(large) < 1.5 * peak(small)
+
+
+def test_progress_is_told_slice_by_slice(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "members.csv", "members", many_members(2_500))
+    seen: list[int] = []
+
+    report = wait(
+        running.run(KINDS["members"], path, None, None, lambda report: seen.append(report.rows))  # type: ignore[arg-type]  # none acts
+    )
+
+    assert seen == [1_000, 2_000, 2_500]
+    assert report.rows == 2_500
+
+
+def test_an_import_that_is_killed_and_sent_again_loses_and_doubles_nothing(
+    sqlite_line: CommandLine, tmp_path: Path
+) -> None:
+    count = 6_000
+    path = write_rows(tmp_path / "members.csv", "members", many_members(count))
+    before = position()
+    with process("import", "members", path) as killed:
+        reader = sqlite3.connect(tmp_path / "exchange.db")
+        deadline = time.monotonic() + 60
+        while reader.execute("SELECT position FROM head").fetchone()[0] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        reader.close()
+    reached = position()
+    again = sqlite_line.done("import", "members", path)
+
+    assert before < reached < before + count
+    assert told(before + count - reached, reached - before, 0) in again
+    assert position() == before + count
+    assert orjson.loads(sqlite_line.done("summary", "--json"))["members"] == {"active": count, "ever_admitted": count}
+    assert "invariants hold" in sqlite_line.done("verify")
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_an_import_that_is_interrupted_ends_after_what_it_has_sent(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    count = 6_000
+    path = write_rows(tmp_path / "members.csv", "members", many_members(count))
+    earlier = tmp_path / "members.csv.refused.csv"
+    earlier.write_text("of an earlier import", encoding="utf-8")
+    before = position()
+    with process("import", "members", path) as interrupted:
+        reader = sqlite3.connect(tmp_path / "exchange.db")
+        deadline = time.monotonic() + 60
+        while reader.execute("SELECT position FROM head").fetchone()[0] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        reader.close()
+        interrupted.send_signal(signal.SIGINT)
+        code = interrupted.wait(timeout=60)
+    reached = position()
+
+    assert code == 130
+    assert before < reached < before + count
+    assert earlier.read_text(encoding="utf-8") == "of an earlier import"
+    assert told(before + count - reached, reached - before, 0) in sqlite_line.done("import", "members", path)
+
+
+def test_an_import_stops_where_the_database_cannot_be_written(
+    sqlite_line: CommandLine, file: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file("members", MEMBERS)
+    with monkeypatch.context() as patched:
+        patched.setattr("exchange.database.SQLITE_PRAGMAS", (*SQLITE_PRAGMAS, "query_only = ON"))
+        refused = sqlite_line.refused(7, "import", "members", path)
+
+    assert "cannot be written" in refused
+    assert told(3, 0, 0) in sqlite_line.done("import", "members", path)
