@@ -56,13 +56,19 @@ class Schema:
         return writers
 
     def tell(self, row: object, columns: Iterable[str]) -> dict[str, object]:
-        """Give these columns of a row as an event holds them; what is null is left out of an insert by the caller."""
-        writers = self.told_writers
-        told: dict[str, object] = {}
-        for name in columns:
-            value = getattr(row, name)
-            told[name] = writers[name](value) if value is not None and name in writers else value
-        return told
+        """Give these columns of a row as an event holds them."""
+        return self._told({name: getattr(row, name) for name in columns})
+
+    def tell_new(self, row: object) -> dict[str, object]:
+        """Give all columns that may be told and are not null."""
+        values = zip(self.told_columns, self.values(self.told_columns)(row), strict=True)
+        return self._told({name: value for name, value in values if value is not None})
+
+    def _told(self, values: dict[str, Any]) -> dict[str, object]:
+        for name, write in self.told_writers.items():
+            if values.get(name) is not None:
+                values[name] = write(values[name])
+        return values
 
     @cache  # noqa: B019 - one schema per table, for the life of the process
     def values(self, columns: Columns) -> Callable[[Any], Any]:

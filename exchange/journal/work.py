@@ -46,9 +46,9 @@ class UnitOfWork:
         self.chance = chance
         self.caller: Caller = Caller.SYSTEM
         self.event: NewEvent | None = None
-        self._found: defaultdict[tuple[Schema, Columns], dict[Any, Any]] = defaultdict(dict)
-        self._inserted: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
-        self._changed: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
+        self.found: defaultdict[tuple[Schema, Columns], dict[Any, Any]] = defaultdict(dict)
+        self.inserted: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
+        self.changed: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
         self._touched: defaultdict[Schema, set[str]] = defaultdict(set)
         self._sums: defaultdict[Schema, dict[tuple[Any, ...], tuple[int, ...]]] = defaultdict(dict)
         self._undo: list[tuple[Any, ...]] = []
@@ -64,7 +64,7 @@ class UnitOfWork:
         """Give the row with this key, or None where there is none."""
         schema = schema_of(model)
         try:
-            return cast("M | None", self._found[schema, by or schema.key][value])
+            return cast("M | None", self.found[schema, by or schema.key][value])
         except KeyError:
             raise NotLoaded(model.__name__, by) from None
 
@@ -78,7 +78,7 @@ class UnitOfWork:
     def all(self, model: type[M], value: object, by: Columns) -> list[M]:
         """Give all rows with this list key, in the order of their primary keys."""
         try:
-            rows = self._found[schema_of(model), by][value]
+            rows = self.found[schema_of(model), by][value]
         except KeyError:
             raise NotLoaded(model.__name__, by) from None
         return cast("list[M]", list(rows))
@@ -89,27 +89,27 @@ class UnitOfWork:
         schema = schema_of(cast("type[Stored]", model))
         row = schema.row(**values)
         for columns, value in schema.uniques.items():
-            known = self._found[schema, columns]
+            known = self.found[schema, columns]
             assert known.get(value(row)) is None, f"{schema.name} has this {columns} already"
             known[value(row)] = row
         for columns, value in schema.lists.items():
-            listed = self._found[schema, columns].get(value(row))
+            listed = self.found[schema, columns].get(value(row))
             if listed is not None:
                 listed.append(row)
-        self._inserted[schema][id(row)] = row
-        self._undo.append((self._uninsert, schema, row))
+        self.inserted[schema][id(row)] = row
+        self._undo.append((_uninsert, schema, row))
         return cast("M", row)
 
     def change(self, row: Stored, **values: object) -> None:
         """Give a row new values; columns of its keys never change."""
         schema = cast("Schema", type(row).schema)  # rows of the journal carry their schema
         assert not schema.fixed & values.keys(), "keys do not change"
-        held = id(row) in self._inserted[schema] or id(row) in self._changed[schema]
-        self._undo.append((self._unchange, schema, row, {name: getattr(row, name) for name in values}, held))
+        held = id(row) in self.inserted[schema] or id(row) in self.changed[schema]
+        self._undo.append((_unchange, schema, row, {name: getattr(row, name) for name in values}, held))
         for name, value in values.items():
             setattr(row, name, value)
-        if id(row) not in self._inserted[schema]:
-            self._changed[schema][id(row)] = row
+        if id(row) not in self.inserted[schema]:
+            self.changed[schema][id(row)] = row
             self._touched[schema].update(values)
 
     def add(self, model: type[Stored], key: tuple[Any, ...], *deltas: int) -> None:
@@ -117,7 +117,7 @@ class UnitOfWork:
         sums = self._sums[schema_of(model)]
         held = sums.get(key)
         sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
-        self._undo.append((self._unadd, sums, key, held))
+        self._undo.append((_unadd, sums, key, held))
 
     def tell(self, kind: str, *parties: MemberId, acting: MemberId | None = None, **facts: Any) -> None:
         """Say what happened: exactly once per command. The rows it inserted and changed are told by themselves.
@@ -132,11 +132,11 @@ class UnitOfWork:
     def has(self, need: Need) -> bool:
         """Tell whether this key has been asked of the store already."""
         schema = schema_of(need.model)
-        return need.value in self._found[schema, need.by or schema.key]
+        return need.value in self.found[schema, need.by or schema.key]
 
     def put(self, schema: Schema, by: Columns, values: list[Any], records: list[Record]) -> None:
         """Take what the store found for these values of a key. What the batch itself has made or changed stays as it is."""
-        found, known = self._found[schema, by], self._found[schema, schema.key]
+        found, known = self.found[schema, by], self.found[schema, schema.key]
         many = by in schema.lists
         value = schema.lists[by] if many else schema.uniques[by]
         for asked in values:
@@ -150,7 +150,7 @@ class UnitOfWork:
             else:
                 found[value(row)] = row
         if many:
-            for row in self._inserted[schema].values():
+            for row in self.inserted[schema].values():
                 if value(row) in values:
                     found[value(row)].append(row)
             for asked in values:
@@ -164,22 +164,14 @@ class UnitOfWork:
         """Tell the rows inserted and changed since then, as events hold them: (table, values); null columns of new rows are left out."""
         new: dict[int, tuple[Schema, Any]] = {}
         changed: dict[int, tuple[Schema, Any, set[str]]] = {}
-        for step, *arguments in self._undo[mark:]:
-            if step == self._uninsert:
-                schema, row = arguments
-                if schema.model.told is Told.AS_IS:
-                    new[id(row)] = schema, row
-            elif step == self._unchange:
-                schema, row, values, _ = arguments
-                if schema.model.told is Told.AS_IS and id(row) not in new:
-                    changed.setdefault(id(row), (schema, row, set()))[2].update(values)
-        told = [
-            (
-                schema.name,
-                {name: value for name, value in schema.tell(row, schema.told_columns).items() if value is not None},
-            )
-            for schema, row in new.values()
-        ]
+        for step, subject, row, *rest in self._undo[mark:]:
+            if step is _unadd or subject.model.told is not Told.AS_IS:
+                continue
+            if step is _uninsert:
+                new[id(row)] = subject, row
+            elif id(row) not in new:
+                changed.setdefault(id(row), (subject, row, set()))[2].update(rest[0])
+        told = [(schema.name, schema.tell_new(row)) for schema, row in new.values()]
         for schema, row, names in changed.values():
             columns = (*schema.key, *(name for name in schema.told_columns if name in names))
             if len(columns) > len(schema.key):
@@ -195,14 +187,14 @@ class UnitOfWork:
         self.event = None
         while len(self._undo) > mark:
             step, *arguments = self._undo.pop()
-            step(*arguments)
+            step(self, *arguments)
 
     def asks(self) -> list[Ask]:
         """Say what must be written, in an order in which every reference finds its target."""
         asks: list[Ask] = []
         asks.extend(
             Insert(schema, list(rows.values()))
-            for schema, rows in sorted(self._inserted.items(), key=_in_table_order)
+            for schema, rows in sorted(self.inserted.items(), key=_in_table_order)
             if rows
         )
         asks.extend(
@@ -211,7 +203,7 @@ class UnitOfWork:
                 tuple(sorted(self._touched[schema])),
                 sorted(rows.values(), key=schema.identity),
             )
-            for schema, rows in sorted(self._changed.items(), key=_in_table_order)
+            for schema, rows in sorted(self.changed.items(), key=_in_table_order)
             if rows
         )
         asks.extend(
@@ -221,27 +213,33 @@ class UnitOfWork:
         )
         return asks
 
-    def _uninsert(self, schema: Schema, row: Any) -> None:
-        del self._inserted[schema][id(row)]
-        for columns, value in schema.uniques.items():
-            # Not None: that nobody else has this key was never asked of the store.
-            del self._found[schema, columns][value(row)]
-        for columns, value in schema.lists.items():
-            listed = self._found[schema, columns].get(value(row))
-            if listed is not None:
-                listed.remove(row)
 
-    def _unchange(self, schema: Schema, row: Any, values: dict[str, object], held: bool) -> None:
-        for name, value in values.items():
-            setattr(row, name, value)
-        if not held:
-            del self._changed[schema][id(row)]
+# What takes a step back: each is kept with its arguments when the step is done
 
-    def _unadd(self, sums: dict[Any, Any], key: Any, held: Any) -> None:
-        if held is None:
-            del sums[key]
-        else:
-            sums[key] = held
+
+def _uninsert(work: UnitOfWork, schema: Schema, row: Any) -> None:
+    del work.inserted[schema][id(row)]
+    for columns, value in schema.uniques.items():
+        # Not None: that nobody else has this key was never asked of the store.
+        del work.found[schema, columns][value(row)]
+    for columns, value in schema.lists.items():
+        listed = work.found[schema, columns].get(value(row))
+        if listed is not None:
+            listed.remove(row)
+
+
+def _unchange(work: UnitOfWork, schema: Schema, row: Any, values: dict[str, object], held: bool) -> None:
+    for name, value in values.items():
+        setattr(row, name, value)
+    if not held:
+        del work.changed[schema][id(row)]
+
+
+def _unadd(_: UnitOfWork, sums: dict[Any, Any], key: Any, held: Any) -> None:
+    if held is None:
+        del sums[key]
+    else:
+        sums[key] = held
 
 
 def _in_table_order(item: tuple[Schema, Any]) -> int:
