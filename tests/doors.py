@@ -36,9 +36,10 @@ T = TypeVar("T")
 
 UNKNOWN = 999_999_999_999
 
+DOCUMENT = openapi()
 OPERATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     said["operationId"]: (verb.upper(), path, said)
-    for path, verbs in openapi()["paths"].items()
+    for path, verbs in DOCUMENT["paths"].items()
     for verb, said in verbs.items()
 }
 """What the document says, by operation: method, path, and the rest."""
@@ -65,15 +66,22 @@ class Door:
         self.app = create_app(settings or Settings(database_url=url))
         self._life = self.app.router.lifespan_context(self.app)
         self.wait(self._life.__aenter__())
+        self._stopped = False
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://exchange.test")
 
     def close(self) -> None:
         self.wait(self.client.aclose())
-        self.wait(self._life.__aexit__(None, None, None))
+        self.wait(self.stop())
         self._runner.close()
         self._patch.undo()
         self.place.close()
+
+    async def stop(self) -> None:
+        """Stop the service, once."""
+        if not self._stopped:
+            self._stopped = True
+            await self._life.__aexit__(None, None, None)
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
@@ -156,7 +164,8 @@ class Door:
         while page["next"]:
             found += page["data"]
             page = self.get(path, by, limit=limit, cursor=page["next"], **params)
-        return found + page["data"]
+        found += page["data"]
+        return found
 
 
 @contextmanager

@@ -601,6 +601,7 @@ class Model:
         seller, own = listing["owner"], self.own(by)
         named = getattr(c, "buyer_id", None)
         sells = by.uscc in {None, self.members[seller]["uscc"]}
+        refuse(NotFound=not sells and listing["state"] in {"draft", "in_review", "rejected"})
         if type(c).__name__ == "TakeListing":
             refuse(SameParty=sells, NotFound=own is None)
             assert own is not None
@@ -750,6 +751,7 @@ class Model:
         assert listing is not None
         more = {"mode": c.mode, "venue": c.venue, "confirmed": c.state in {"confirmed", "contracted", "terminated"}}
         more |= {name: getattr(days, name) for name in ("proposed_on", "effective_on", "received_on", "ended_on")}
+        more |= {"proposer": "buyer"} if c.state in OPEN_TRADES else {}
         trade = self.new_trade(buyer, seller, listing, c.terms.price, contract, str(c.state), **more)
         if counts:
             self.count(trade)

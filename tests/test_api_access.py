@@ -13,7 +13,7 @@ from exchanges import a_uscc
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import Role
-from exchange.api.doors import CALLER_CACHE_S, RoleMissing, add
+from exchange.api.doors import CALLER_CACHE_S, Read, RoleMissing, add
 from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
 from exchange.identifiers import KeyId, Prefix, written_id
@@ -166,10 +166,12 @@ def test_the_door_remembers_only_so_many_callers(door: Door, monkeypatch: pytest
 
 
 def test_a_route_without_roles_cannot_be_opened() -> None:
-    app = create_app()
+    [route] = SUMMARY
+    assert isinstance(route, Read)
+    nobody: frozenset[Role] = frozenset()
 
     with pytest.raises(RoleMissing, match="show_summary"):
-        add(app, [replace(SUMMARY[0], roles=frozenset())])
+        add(create_app(), [replace(route, roles=nobody)])
 
 
 # What is one's own, another's, nobody's
@@ -269,7 +271,13 @@ def test_of_other_active_members_name_code_and_roles_are_shown(door: Door) -> No
     listed = door.get("/v1/members", door.of(looker))["data"]
     own = door.get("/v1/members", door.of(suspended), state="suspended")["data"]
 
-    assert {name for name, value in shown.items() if value is not None} == {"id", "uscc", "state", "legal_name", "roles"}
+    assert {name for name, value in shown.items() if value is not None} == {
+        "id",
+        "uscc",
+        "state",
+        "legal_name",
+        "roles",
+    }
     assert [member["id"] for member in listed] == [mbr(party.id), mbr(looker.id)]
     assert listed[0] == shown
     assert listed[1]["address"] == "长沙市岳麓区"
@@ -309,7 +317,11 @@ def test_nothing_personal_is_ever_answered(door: Door) -> None:
     answers = [door.ask("POST", wish.path, wish.by, wish.body) for wish in wishes]
     made = door.post("/v1/keys", door.operator, {"role": "member", "person": "李四", "uscc": a_uscc(77)})
     paths = ["/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/summary"]
-    paths += [f"/v1/{kind}/{row['id']}" for kind in ("members", "trades") for row in door.get(f"/v1/{kind}", door.operator)["data"]]
+    paths += [
+        f"/v1/{kind}/{row['id']}"
+        for kind in ("members", "trades")
+        for row in door.get(f"/v1/{kind}", door.operator)["data"]
+    ]
     answers += [door.ask("GET", path, door.operator) for path in paths]
 
     assert {answer.status_code for answer in answers} <= {200, 201, 202}

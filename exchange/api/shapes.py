@@ -1,13 +1,12 @@
 """The shapes that bodies and answers are made of."""
 
 import re
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from exchange.api.bodies import Body
-from exchange.clock import instant_text
 from exchange.identifiers import Prefix, read_id, written_id
 from exchange.money import Money
 from exchange.texts import REFERENCE_LIMIT, text_fault
@@ -131,8 +130,3 @@ class Nothing(Body):
     """An empty object: the route says it all."""
 
     model_config = example()
-
-
-def instant_of(instant: datetime) -> str:
-    """Write an instant."""
-    return instant_text(instant)

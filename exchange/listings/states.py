@@ -26,6 +26,9 @@ class ListingStep(StrEnum):
     DELIST = "delist"
 
 
+NEVER_PUBLIC: Final = frozenset({ListingState.DRAFT, ListingState.IN_REVIEW, ListingState.REJECTED})
+"""Nobody but its owner and the exchange has seen a listing that is in one of these."""
+
 NEXT: Final = {
     (ListingState.DRAFT, ListingStep.SUBMIT): ListingState.IN_REVIEW,
     (ListingState.IN_REVIEW, ListingStep.APPROVE): ListingState.LISTED,

@@ -14,6 +14,7 @@ from exchange.ledger.tables import EntryKind
 from exchange.listings.commands import BY_CODE, BY_NUMBER, company_member
 from exchange.listings.offers import check_tradable, description_needed, listing_history_needed
 from exchange.listings.rules import ListingNotTradable
+from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
 from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
 from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
@@ -39,7 +40,7 @@ from exchange.trades.contracting import (
     take_back,
 )
 from exchange.trades.rules import OldDates, Terms, TradeFieldsWrong
-from exchange.trades.states import TradeState, TradeStep
+from exchange.trades.states import OPEN, TradeState, TradeStep
 from exchange.trades.tables import Contract, Side, Trade, TradeMode, Venue
 from exchange.volume.recording import CLOSING_NEEDED, closed_through
 from exchange.volume.rules import is_open, taken_back_on
@@ -97,6 +98,8 @@ def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None
     seller = work.get(Member, listing.owner_id)
     own_id = own_member_id(work)
     sells = work.caller.uscc is None or work.caller.uscc == seller.uscc
+    if not sells and listing.state in NEVER_PUBLIC:
+        raise NotFound("There is no such thing here, or it is not yours to see.")
     if sells and buyer_id is None:
         raise BuyerWrong("The buyer is missing.", Fault("/buyer_id", "must be given by the seller"))
     if not sells and buyer_id not in {None, own_id}:
@@ -712,7 +715,8 @@ class RecordTrade(Command):
         deal = Deal(
             parties=parties,
             listing=listing,
-            proposer=Side.EXCHANGE,
+            # Nobody knows any more who proposed it: the seller must agree to what is still open.
+            proposer=Side.BUYER if self.state in OPEN else Side.EXCHANGE,
             mode=self.mode,
             venue=self.venue,
             terms=self.terms,

@@ -170,9 +170,7 @@ def statement(  # noqa: PLR0913 - what to ask
     if until < since:
         raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
     moment = present(session) if place is None else Moment(place[0], present(session).recorded_at)
-    sales, purchases = (
-        (place[1], place[2]) if place else _balances(session, moment, member_id, _day_before(since))
-    )
+    sales, purchases = (place[1], place[2]) if place else _balances(session, moment, member_id, _day_before(since))
     opening = Balances(Money(sales), Money(purchases))
     lines = []
     rows = _movements(session, member_id, since, until, moment, place[3:] if place else None, limit + 1)

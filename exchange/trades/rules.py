@@ -6,7 +6,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Final
 
-from exchange.identifiers import is_sha256
+from exchange.identifiers import Prefix, is_sha256, read_id
 from exchange.members.rules import evidence_faults
 from exchange.money import TRADE_LIMIT, Money, Price, split_gross
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
@@ -114,6 +114,10 @@ def check_fields(
             ("delivery_terms", delivery_terms, PARAGRAPH_LIMIT),
         ]
     )
+    if contract_number is not None and read_id(Prefix.TRADE, contract_number) is not None:
+        faults.append(
+            Fault("/contract_number", "must not look like the id of a trade, which numbers orders that have no number")
+        )
     if not 0 < quantity <= QUANTITY_LIMIT:
         faults.append(Fault("/quantity", f"must lie between 1 and {QUANTITY_LIMIT}"))
     if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
