@@ -72,8 +72,8 @@ def live(exchange: Exchange) -> None:
     exchange.do(ProposeTermination(sale.id, "as it should be"), sale.buyer.by)
     exchange.do(ApproveTermination(sale.id), sale.seller.by)
     exchange.a_listing(version={"grade": DataGrade.IMPORTANT})
-    for state in (MemberState.SUSPENDED, MemberState.EXPELLED, MemberState.WITHDRAWN):
-        exchange.a_member(state)
+    for standing in (MemberState.SUSPENDED, MemberState.EXPELLED, MemberState.WITHDRAWN):
+        exchange.a_member(standing)
     exchange.do(CloseMonth(exchange.today.replace(month=1, day=1)), exchange.operator())
     exchange.do(CloseMonth(exchange.today.replace(month=2, day=1)), exchange.operator())
 

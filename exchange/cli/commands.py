@@ -129,10 +129,9 @@ def serve(
             log_level="warning",
             timeout_graceful_shutdown=30,
         )
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-    if not server.started:
-        raise typer.Exit(EXIT_CODES[Unavailable])
+        uvicorn.Server(config).run(sockets=[listener])
+    # A server that ran has left by the signal that stopped it: this one did not start.
+    raise typer.Exit(EXIT_CODES[Unavailable])
 
 
 def _leave(*_: object) -> None:

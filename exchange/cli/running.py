@@ -90,7 +90,7 @@ class NoKey(Unauthenticated):
     remedy = "Set EXCHANGE_KEY to your API key."
 
 
-def run(app: typer.Typer) -> NoReturn:
+def run(app: typer.Typer) -> None:
     """Run the command line; refusals become one line on stderr and an exit code."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Brief("exchange: %(message)s"))
@@ -114,7 +114,6 @@ def run(app: typer.Typer) -> NoReturn:
         names = ", ".join("EXCHANGE_" + str(line["loc"][0]).upper() for line in error.errors(include_input=False))
         print(f"exchange: A setting cannot be read: {names}.", file=sys.stderr)  # noqa: T201 - the one line for people
         sys.exit(2)
-    raise AssertionError("Typer exits by itself")
 
 
 class _Brief(logging.Formatter):
