@@ -14,6 +14,7 @@ from exchange.texts import NAME_LIMIT, text_faults
 
 ORGANISATIONS: Final = {Role.OPERATOR: "exchange", Role.AUDITOR: "exchange", Role.REGULATOR: "regulator"}
 BY_NAME: Final = ("organisation", "name")
+BY_SECRET: Final = ("secret_sha256",)
 
 
 class KeyWrong(Invalid):
@@ -57,7 +58,7 @@ class CreateKey(Command):
         """Ask for the person, and whether there are operators."""
         yield [
             Need(Person, self._person_key, BY_NAME),
-            Need(ApiKey, self.secret_sha256, ("secret_sha256",)),
+            Need(ApiKey, self.secret_sha256, BY_SECRET),
             Need(Office, OFFICE_ID),
         ]
 
@@ -66,7 +67,9 @@ class CreateKey(Command):
         return self.uscc or ORGANISATIONS[self.role], self.person_name
 
     def decide(self, work: UnitOfWork) -> Result:
-        """Make it."""
+        """Make it. Raises OperatorsExist, KeyWrong."""
+        if work.find(ApiKey, self.secret_sha256, BY_SECRET) is not None:
+            raise KeyWrong("Another key has this secret.", Fault("/secret_sha256", "must be of a secret of its own"))
         office = work.find(Office, OFFICE_ID)
         if work.caller.role == SYSTEM_ROLE and (office is not None or self.role is not Role.OPERATOR):
             raise OperatorsExist("There are operators already." if office else "The first key must be an operator's.")

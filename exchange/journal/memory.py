@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from exchange.journal.asks import Add, Ask, Change, Insert, Load
+from exchange.journal.asks import Ask, Change, Insert, Load
 from exchange.journal.batch import Outcome, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_leaf, leaf_hash
@@ -49,11 +49,6 @@ class MemoryStore:
     async def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
-    def rows(self, model: Any) -> list[Any]:
-        """Give all rows of a table in the order of their keys."""
-        schema = schema_of(model)
-        return [schema.row(*record) for _, record in sorted(self.records[schema].items())]
-
     def _put(self, model: Any, **values: object) -> None:
         schema = schema_of(model)
         self._do(Insert(schema, [schema.row(**values)]))
@@ -75,7 +70,8 @@ class MemoryStore:
                     for place, value in zip(places, schema.values(columns)(row), strict=True):
                         record[place] = value
                     self.records[schema][schema.identity(row)] = tuple(record)
-            case Add(schema, sums):
+            case _:
+                schema, sums = ask
                 for key, deltas in sums.items():
                     identity = key if len(key) > 1 else key[0]
                     held = self.records[schema].get(identity)

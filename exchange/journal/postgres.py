@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from exchange.journal import statements
-from exchange.journal.asks import Add, Ask, Change, Insert, Load
+from exchange.journal.asks import Ask, Change, Insert, Load
 from exchange.journal.batch import Outcome, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import Chance
@@ -104,7 +104,8 @@ class PostgresStore:
                 await _write(
                     connection, statements.change(schema, columns), schema, given, map(schema.values(given), rows)
                 )
-            case Add(schema, sums):
+            case _:
+                schema, sums = ask
                 records = [key + deltas for key, deltas in sums.items()]
                 await _write(connection, statements.add(schema), schema, schema.columns, records)
         return []

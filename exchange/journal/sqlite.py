@@ -13,7 +13,7 @@ import orjson
 
 from exchange.database import connect_sqlite
 from exchange.journal import statements
-from exchange.journal.asks import Add, Ask, Change, Insert, Load
+from exchange.journal.asks import Ask, Change, Insert, Load
 from exchange.journal.batch import Outcome, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import Chance
@@ -61,8 +61,7 @@ class SqliteStore:
                 outcomes = self._transact(connection, jobs)
                 connection.execute("COMMIT")
             except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                connection.rollback()
                 raise
         except sqlite3.OperationalError as error:
             code = error.sqlite_errorcode & 0xFF
@@ -103,7 +102,8 @@ def _do(connection: sqlite3.Connection, ask: Ask) -> list[Record]:
             given = schema.key + columns
             records = list(map(schema.values(given), rows))
             _write(connection, statements.change_sqlite(schema, columns), schema, given, records)
-        case Add(schema, sums):
+        case _:
+            schema, sums = ask
             records = [key + deltas for key, deltas in sums.items()]
             _write(connection, statements.add_sqlite(schema), schema, schema.columns, records)
     return []

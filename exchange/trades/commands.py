@@ -1,5 +1,6 @@
 """What can be done with trades."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -394,9 +395,9 @@ class _TradeStepCommand(Command):
         """Say which side put forward what this step answers."""
         return trade.proposer
 
+    @abstractmethod
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result | None:
         """Do what the step is for, and tell it."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,332 @@
+"""Refusals and corners of the commands that the state machine meets rarely or never."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from exchanges import (
+    Exchange,
+    company_fields,
+    number_of,
+    offer_fields,
+    terms_of,
+    version_fields,
+)
+
+from exchange.access.callers import caller_of
+from exchange.access.commands import CreateKey, KeyWrong
+from exchange.access.tables import Person, Role
+from exchange.columns import UtcDateTime
+from exchange.identifiers import ListingId, MemberId, ProductId
+from exchange.journal.callers import Caller
+from exchange.journal.commands import Answer, Command, Result
+from exchange.journal.events import value_commitment
+from exchange.journal.queries import moment_at
+from exchange.journal.schema import schema_of
+from exchange.journal.statements import SQLITE
+from exchange.journal.stores import StoreFailed
+from exchange.journal.tables import Event, Head
+from exchange.journal.work import Need, Needs, UnitOfWork
+from exchange.ledger.posting import SumTooLarge, account_id
+from exchange.ledger.tables import Account, AccountKind, Book
+from exchange.listings.commands import ApproveListing, DescribeVersion, DraftListing, SubmitListing, VersionOutOfTurn
+from exchange.listings.states import ListingState
+from exchange.listings.tables import DataProduct, ProductKind
+from exchange.members.commands import RecordMember
+from exchange.members.standing import DateWrong
+from exchange.members.states import MemberState
+from exchange.members.tables import Member
+from exchange.money import SUM_LIMIT, Money, Price
+from exchange.problems import NotFound
+from exchange.trades import rules
+from exchange.trades.commands import (
+    ApproveFiling,
+    BuyerWrong,
+    ConfirmTrade,
+    MonthClosed,
+    ProposeTrade,
+    RecordAuction,
+    TakeListing,
+    TerminateTrade,
+)
+from exchange.trades.rules import AmountWrong, TradeFieldsWrong
+from exchange.trades.states import TradeState
+from exchange.volume.commands import CloseMonth
+from exchange.volume.queries import Question, cumulative
+from exchange.volume.recording import VolumeTooLarge
+from exchange.volume.tables import Dimension
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    with Exchange.in_memory() as made:
+        yield made
+
+
+def set_row(exchange: Exchange, model: type, key: object, **values: object) -> None:
+    """Change a stored row in memory behind the journal's back."""
+    schema = schema_of(model)
+    table = exchange.store.records[schema]  # type: ignore[attr-defined]  # the store in memory
+    row = replace(schema.row(*table[key]), **values)
+    table[key] = schema.values(schema.columns)(row)
+
+
+# Sums
+
+
+def test_no_account_grows_beyond_what_can_be_counted(exchange: Exchange) -> None:
+    seller, buyer = exchange.a_member(), exchange.a_member()
+    offer = exchange.a_listing(seller)
+    number = account_id(seller.id, Book.CONTRACTED, AccountKind.SALES)
+    set_row(exchange, Account, number, credits_posted=SUM_LIMIT - 1)
+    before = exchange.dump()
+
+    with pytest.raises(SumTooLarge):
+        exchange.a_taken_listing(buyer, offer)
+
+    assert exchange.dump() == before
+
+
+def test_the_volume_does_not_grow_beyond_what_can_be_counted(exchange: Exchange) -> None:
+    buyer, offer = exchange.a_member(), exchange.a_listing()
+    set_row(exchange, Head, 1, contracted_gross=SUM_LIMIT - 1)
+    before = exchange.dump()
+
+    with pytest.raises(VolumeTooLarge):
+        exchange.a_taken_listing(buyer, offer)
+
+    assert exchange.dump() == before
+
+
+# Members, keys and listings
+
+
+def test_an_old_membership_does_not_overlap_the_one_before_it(exchange: Exchange) -> None:
+    withdrawn = exchange.a_member(MemberState.WITHDRAWN)
+    yesterday = exchange.today - timedelta(days=1)
+
+    with pytest.raises(DateWrong):
+        exchange.do(RecordMember(withdrawn.uscc, company_fields(), yesterday, yesterday), exchange.operator())
+
+
+def test_no_two_keys_have_one_secret(exchange: Exchange) -> None:
+    exchange.do(CreateKey(Role.AUDITOR, "Chen", "a" * 64), exchange.operator())
+
+    with pytest.raises(KeyWrong):
+        exchange.do(CreateKey(Role.REGULATOR, "Zhao", "a" * 64), exchange.operator())
+
+
+def test_a_listing_is_not_approved_for_a_day_before_the_one_it_replaces(exchange: Exchange) -> None:
+    first = exchange.a_listing(state=ListingState.IN_REVIEW)
+    version = exchange.do(DescribeVersion(first.product_id, version_fields()), first.owner.by)
+    draft = DraftListing(number_of(version["id"]), offer_fields())  # type: ignore[arg-type]  # the version's number
+    second = ListingId(number_of(exchange.do(draft, first.owner.by)["id"]))
+    exchange.do(SubmitListing(second, "ready"), first.owner.by)
+    exchange.wait(days=3)
+    exchange.do(ApproveListing(first.id, "fine"), exchange.operator())
+
+    with pytest.raises(VersionOutOfTurn):
+        exchange.do(ApproveListing(second, "fine", exchange.today - timedelta(days=1)), exchange.operator())
+    assert exchange.do(ApproveListing(second, "fine"), exchange.operator())["state"] == "listed"
+
+
+def test_a_listing_that_was_never_public_is_not_there_for_others(exchange: Exchange) -> None:
+    buyer = exchange.a_member()
+    for state in (ListingState.DRAFT, ListingState.IN_REVIEW, ListingState.REJECTED):
+        offer = exchange.a_listing(state=state)
+        with pytest.raises(NotFound):
+            exchange.do(ProposeTrade(offer.id, terms_of()), buyer.by)
+
+
+# Trades
+
+
+def test_a_seller_names_a_buyer_that_there_is(exchange: Exchange) -> None:
+    offer = exchange.a_listing()
+
+    with pytest.raises(BuyerWrong):
+        exchange.do(ProposeTrade(offer.id, terms_of(), MemberId(4711)), offer.owner.by)
+
+
+def test_an_auction_of_nothing_is_not_found(exchange: Exchange) -> None:
+    buyer = exchange.a_member()
+
+    with pytest.raises(NotFound):
+        exchange.do(RecordAuction(ListingId(4711), buyer.id, terms_of(), exchange.today), exchange.operator())
+
+
+def test_a_filing_is_not_received_before_it_was_made(exchange: Exchange) -> None:
+    sale = exchange.a_trade(TradeState.FILED)
+    exchange.do(ConfirmTrade(sale.id), sale.buyer.by)
+    yesterday = exchange.today - timedelta(days=1)
+
+    with pytest.raises(TradeFieldsWrong):
+        exchange.do(ApproveFiling(sale.id, "fine", yesterday), exchange.operator())
+
+
+def test_a_trade_does_not_end_before_it_began_nor_in_a_closed_month(exchange: Exchange) -> None:
+    sale = exchange.a_trade()
+    began = exchange.today
+
+    with pytest.raises(TradeFieldsWrong):
+        exchange.do(TerminateTrade(sale.id, "void", began - timedelta(days=1)), exchange.operator())
+    exchange.wait(days=40)
+    exchange.do(CloseMonth(began.replace(day=1)), exchange.operator())
+    with pytest.raises(MonthClosed):
+        exchange.do(TerminateTrade(sale.id, "void", began), exchange.operator())
+    assert exchange.do(TerminateTrade(sale.id, "void"), exchange.operator())["state"] == "terminated"
+
+
+def test_a_contract_number_is_not_taken_for_the_id_of_a_trade() -> None:
+    with pytest.raises(TradeFieldsWrong) as refused:
+        TakeListing(ListingId(1), 1, Price(Money(1), Money(0), Money(1)), "use", contract_number="trd_000000000042")
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/contract_number"]
+
+
+def test_vat_is_not_negative() -> None:
+    with pytest.raises(AmountWrong) as refused:
+        rules.check_price(Price(net=Money(10), vat=Money(-1), gross=Money(9)))
+
+    assert [fault.pointer for fault in refused.value.faults] == ["/vat"]
+
+
+# Figures
+
+
+def test_one_members_volume_is_known_as_at_a_past_position(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        sale = exchange.a_taken_listing()
+        then = exchange.position
+        exchange.a_taken_listing(sale.buyer, sale.offer)
+        asked = Question(exchange.today, dimension=Dimension.BUYER, value=str(sale.buyer.id))
+        found = [
+            exchange.read(lambda session, at=at: cumulative(session, moment_at(session, at), asked))
+            for at in (then, then + 1, None)
+        ]
+
+    assert [volumes[str(sale.buyer.id)].net for volumes in found] == [106_000, 212_000, 212_000]
+
+
+# The journal's own corners
+
+
+@dataclass(frozen=True, slots=True)
+class Blind(Command):
+    """Inserts a product without looking whether there is one."""
+
+    allowed: ClassVar = frozenset({Role.OPERATOR})
+    id: int | None
+    code: str
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        yield from ()
+
+    def decide(self, work: UnitOfWork) -> Result:
+        work.insert(
+            DataProduct,
+            id=ProductId(self.id or work.position),
+            owner_id=MemberId(1),
+            code=self.code,
+            kind=ProductKind.API,
+            versions=0,
+            current_listing_id=None,
+            changed_at=work.position,
+        )
+        work.tell("test.done")
+        return {"id": self.code}
+
+
+@pytest.mark.parametrize("second", [Blind(7, "B"), Blind(None, "A")])
+def test_the_store_in_memory_keeps_keys_unique_as_databases_do(exchange: Exchange, second: Command) -> None:
+    operator = exchange.operator()
+    exchange.do(Blind(7, "A"), operator)
+
+    with pytest.raises(StoreFailed):
+        exchange.do(second, operator)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetful(Command):
+    """Asks for one thing, decides on another, and fails when it is asked again what it needs."""
+
+    allowed: ClassVar = frozenset({Role.OPERATOR})
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        if work.has(Need(Member, 1)):
+            raise ZeroDivisionError
+        yield [Need(Member, 1)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        return {"id": str(work.get(Member, 2).id)}
+
+
+def test_a_command_whose_needs_fail_the_second_time_fails_alone(exchange: Exchange) -> None:
+    operator = exchange.operator()
+
+    outcomes = exchange.batch([(Forgetful(), operator, None), (Blind(None, "A"), operator, None)])
+
+    assert isinstance(outcomes[0], ZeroDivisionError)
+    assert isinstance(outcomes[1], Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Resalt(Command):
+    """Changes only what no event may hold."""
+
+    allowed: ClassVar = frozenset({Role.OPERATOR})
+    person_id: int
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        yield [Need(Person, self.person_id)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        person = work.get(Person, self.person_id)
+        work.change(person, salt=work.chance(16))
+        work.tell("test.resalted")
+        return {"id": str(person.id)}
+
+
+def test_a_change_of_untold_columns_alone_tells_no_row(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    assert operator.person_id is not None
+
+    exchange.do(Resalt(operator.person_id), operator)
+
+    assert exchange.leaves()[-1]["rows"] == []
+    assert exchange.records(Event)[-1].kind == "test.resalted"
+
+
+def test_names_are_committed_to_with_their_salt(exchange: Exchange) -> None:
+    exchange.operator()
+
+    for person in exchange.records(Person):
+        assert person.name_commitment == value_commitment(person.salt, person.name)
+        assert person.name_commitment != value_commitment(bytes(16), person.name)
+
+
+def test_a_database_without_a_schema_fails_the_job(tmp_path: Path) -> None:
+    with Exchange.in_memory() as other:
+        operator = other.operator()
+    with Exchange.on_sqlite(tmp_path / "empty.db") as exchange:
+        [outcome] = exchange.batch([(Blind(None, "A"), operator, None)])
+
+    assert isinstance(outcome, StoreFailed)
+
+
+def test_a_missing_instant_stays_missing() -> None:
+    column = UtcDateTime()
+
+    assert column.process_bind_param(None, SQLITE) is None
+    assert column.process_result_value(None, SQLITE) is None
+
+
+def test_a_member_key_acts_for_its_company_and_staff_for_itself() -> None:
+    member = caller_of(2, Role.MEMBER, "91430104DEM1000017", 2)  # type: ignore[arg-type]  # plain numbers
+    staff = caller_of(3, Role.OPERATOR, None, 3)  # type: ignore[arg-type]  # plain numbers
+
+    assert (member.holder, staff.holder) == ("company:91430104DEM1000017", "person:3")
+    assert Caller.SYSTEM.person_id is None
