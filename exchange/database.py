@@ -121,6 +121,7 @@ class Database:
         return create_async_engine(
             "postgresql+asyncpg://",
             pool_size=8,
+            max_overflow=0,  # a connection beyond the pool costs more than the wait for one in it
             async_creator=lambda: asyncpg.connect(self.dsn, server_settings={"jit": "off"}),
         )
 

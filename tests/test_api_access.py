@@ -151,8 +151,8 @@ def test_a_revoked_key_opens_nothing(door: Door) -> None:
     wish = WRITES["apply_for_membership"](door)
     refused(door.ask("POST", "/v1/members", key, wish.body | {"uscc": company.uscc}), 401, "unauthenticated")
 
-    until, caller = office.callers[digest]
-    office.callers[digest] = (until - CALLER_CACHE_S, caller)
+    since, caller = office.callers[digest]
+    office.callers[digest] = (since - CALLER_CACHE_S, caller)
     refused(door.ask("GET", "/v1/members", key), 401, "unauthenticated")
     assert digest not in office.callers
 

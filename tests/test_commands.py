@@ -15,6 +15,7 @@ from exchanges import (
     terms_of,
     version_fields,
 )
+from sqlmodel import Session
 
 from exchange.access.callers import caller_of
 from exchange.access.commands import CreateKey, KeyWrong
@@ -203,12 +204,13 @@ def test_one_members_volume_is_known_as_at_a_past_position(database_url: str) ->
         then = exchange.position
         exchange.a_taken_listing(sale.buyer, sale.offer)
         asked = Question(exchange.today, dimension=Dimension.BUYER, value=str(sale.buyer.id))
-        found = [
-            exchange.read(lambda session, at=at: cumulative(session, moment_at(session, at), asked))
-            for at in (then, then + 1, None)
-        ]
 
-    assert [volumes[str(sale.buyer.id)].net for volumes in found] == [106_000, 212_000, 212_000]
+        def net_at(session: Session, known_at: int | None) -> Money:
+            return cumulative(session, moment_at(session, known_at), asked)[str(sale.buyer.id)].net
+
+        found = [exchange.read(net_at, known_at) for known_at in (then, then + 1, None)]
+
+    assert found == [106_000, 212_000, 212_000]
 
 
 # The journal's own corners

@@ -12,7 +12,15 @@ from starlette.responses import Response
 
 from exchange.access.callers import KeyHolder
 from exchange.api.bodies import JSON_TYPE, Body, NotJson, canonical_body, media_type, parsed, query, raw_body, shaped
-from exchange.api.doors import authenticated, idempotency_key, json_response, office, request_hash, respond
+from exchange.api.doors import (
+    WRITER_CACHE_S,
+    authenticated,
+    idempotency_key,
+    json_response,
+    office,
+    request_hash,
+    respond,
+)
 from exchange.api.problems import ProblemShape, shape_of
 from exchange.api.shapes import Done
 from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
@@ -110,7 +118,7 @@ def _item(index: int, value: Any, caller: KeyHolder) -> Item:
 
 async def create_trades(request: Request) -> Response:
     """Answer a batch."""
-    caller = await authenticated(request, NEW_TRADE.roles)
+    caller = await authenticated(request, NEW_TRADE.roles, WRITER_CACHE_S)
     key = idempotency_key(request)
     atomic = query(BatchQuery, request).atomic == "true"
     raw = await raw_body(request, BODY_LIMIT, (JSON_TYPE, NDJSON_TYPE))

@@ -28,7 +28,9 @@ from exchange.problems import Forbidden, Malformed, Unauthenticated
 B = TypeVar("B", bound=Body)
 
 CALLER_CACHE_S: Final = 1.0
-"""So long the door may take a revoked key for live; the journal looks again under its lock."""
+"""So long a read may take a revoked key for live."""
+WRITER_CACHE_S: Final = 60.0
+"""So long a write's door may: the journal looks at the key again under its lock, so that a revoked one does nothing."""
 CALLER_CACHE_LIMIT: Final = 10_000
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
@@ -63,6 +65,7 @@ class Office:
     now: Callable[[], datetime]
     cursor_secret: bytes
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
+    """Who stands behind which secret's hash, and since when that is known."""
 
     def today(self) -> date:
         """The business day, by the door's clock."""
@@ -75,11 +78,11 @@ def office(request: Request) -> Office:
     return found
 
 
-async def authenticated(request: Request, roles: frozenset[Role]) -> KeyHolder:
-    """Say who asks. Raises Unauthenticated, RoleLacksRoute."""
+async def authenticated(request: Request, roles: frozenset[Role], cache_s: float = CALLER_CACHE_S) -> KeyHolder:
+    """Say who asks, as known no longer than `cache_s` seconds ago. Raises Unauthenticated, RoleLacksRoute."""
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     digest = secret_hash(text) if scheme.lower() == "bearer" else None
-    caller = await _caller(office(request), digest) if digest else None
+    caller = await _caller(office(request), digest, cache_s) if digest else None
     if caller is None:
         raise Unauthenticated("No live key was sent.")
     if caller.role not in roles:
@@ -87,10 +90,10 @@ async def authenticated(request: Request, roles: frozenset[Role]) -> KeyHolder:
     return caller
 
 
-async def _caller(place: Office, digest: str) -> KeyHolder | None:
+async def _caller(place: Office, digest: str, cache_s: float) -> KeyHolder | None:
     cached = place.callers.get(digest)
     moment = time.monotonic()
-    if cached is not None and moment < cached[0]:
+    if cached is not None and moment < cached[0] + cache_s:
         return cached[1]
     caller = await place.database.read(caller_by_secret, digest)
     if len(place.callers) >= CALLER_CACHE_LIMIT:
@@ -98,7 +101,7 @@ async def _caller(place: Office, digest: str) -> KeyHolder | None:
     if caller is None:
         place.callers.pop(digest, None)
     else:
-        place.callers[digest] = (moment + CALLER_CACHE_S, caller)
+        place.callers[digest] = (moment, caller)
     return caller
 
 
@@ -176,7 +179,7 @@ class Write(Generic[B]):
 
     async def read(self, request: Request) -> Asked[B]:
         """Read a request. Raises Unauthenticated, RoleLacksRoute, Malformed, FieldsWrong."""
-        caller = await authenticated(request, self.roles)
+        caller = await authenticated(request, self.roles, WRITER_CACHE_S)
         key = idempotency_key(request)
         query(NoQuery, request)
         canonical = canonical_body(parsed(await raw_body(request)))
