@@ -36,6 +36,10 @@ class Prefix(StrEnum):
     ASSESSMENT = "asm"
 
 
+USCC_RULE: Final = "must be 18 characters with a true check character (GB 32100-2015)"
+SHA256_RULE: Final = "must be a SHA-256 in 64 lower-case hexadecimal digits"
+"""What fields that hold these are told when they do not."""
+
 DIGITS: Final = 12
 _ID: Final = re.compile(rf"[a-z]{{3}}_([0-9]{{{DIGITS}}})", re.ASCII)
 _USCC: Final = re.compile(r"[0-9A-HJ-NP-RT-UW-Y]{18}", re.ASCII)

@@ -72,6 +72,11 @@ class NotFound(Problem):
     remedy = "Check the id."
 
 
+def unseen() -> NotFound:
+    """Give the one refusal for what there is not and for what the caller may not see: nobody can tell which it was."""
+    return NotFound("There is no such thing here, or it is not yours to see.")
+
+
 class Conflict(Problem):
     """The state of things does not allow this."""
 

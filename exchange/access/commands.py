@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from exchange.access.tables import OFFICE_ID, ApiKey, KeyState, Office, Person, Role
-from exchange.identifiers import KeyId, PersonId, Prefix, is_uscc, written_id
+from exchange.identifiers import USCC_RULE, KeyId, PersonId, Prefix, is_uscc, written_id
 from exchange.journal.callers import SYSTEM_ROLE
 from exchange.journal.commands import Command, Result
 from exchange.journal.events import SALT_LENGTH, value_commitment
@@ -50,7 +50,7 @@ class CreateKey(Command):
         if (self.role is Role.MEMBER) != (self.uscc is not None):
             faults.append(Fault("/uscc", "must be given for a member's key, and only for one"))
         elif self.uscc is not None and not is_uscc(self.uscc):
-            faults.append(Fault("/uscc", "must be 18 characters with a true check character (GB 32100-2015)"))
+            faults.append(Fault("/uscc", USCC_RULE))
         if faults:
             raise KeyWrong("The key cannot be made.", *faults)
 

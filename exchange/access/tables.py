@@ -19,9 +19,10 @@ class Role(StrEnum):
     REGULATOR = "regulator"
 
 
-STAFF: Final = frozenset({Role.OPERATOR, Role.AUDITOR})
 READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR, Role.REGULATOR})
 """Roles that see every member's affairs."""
+EVERYBODY: Final = READERS | {Role.MEMBER}
+"""All roles: a member sees its own affairs, and what is public among members."""
 
 
 class Person(Stored, table=True):

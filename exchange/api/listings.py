@@ -7,10 +7,10 @@ from pydantic import Field
 from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
-from exchange.access.tables import READERS, Role
+from exchange.access.tables import EVERYBODY
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
-from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.products import VersionShape, shape_version
 from exchange.api.shapes import Day, MoneyBody, MoneyShape, Nothing, ReasonedOn, example, fen, id_type, money_of
 from exchange.identifiers import ListingId, Prefix, VersionId, written_id
@@ -122,10 +122,11 @@ async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> Li
         asked.limit + 1,
         OfferFilter(asked.state, asked.sector, asked.kind),
     )
-    page, more, today = rows[: asked.limit], len(rows) > asked.limit, office(request).today()
+    today = office(request).today()
+    page, following = cut(request, caller, asked, rows, lambda offer: offer.listing.id)
     return ListingList(
         data=[shape_listing(offer, today) for offer in page],
-        next=cursor(request, caller, asked, [page[-1].listing.id]) if more else None,
+        next=following,
     )
 
 
@@ -146,8 +147,6 @@ def _step(path: str, operation: str, summary: str, command: Any) -> Write[Reason
         prefix=Prefix.LISTING,
     )
 
-
-EVERYBODY: Final = READERS | {Role.MEMBER}
 
 ROUTES: Final[list[Route]] = [
     Write(

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import hmac
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, Field
@@ -14,6 +15,8 @@ from exchange.api.bodies import Body
 from exchange.api.doors import office
 from exchange.api.shapes import Count
 from exchange.problems import Fault, Malformed
+
+T = TypeVar("T")
 
 SIGNATURE_LENGTH: Final = 16
 
@@ -59,6 +62,14 @@ def cursor(request: Request, caller: KeyHolder, page: Page, place: list[Any]) ->
     """Write the cursor that goes on after a place."""
     payload = orjson.dumps([_bound(request, caller, page), place])
     return base64.urlsafe_b64encode(_signature(request, payload) + payload).decode()
+
+
+def cut(
+    request: Request, caller: KeyHolder, page: Page, rows: Sequence[T], key: Callable[[T], int]
+) -> tuple[Sequence[T], str | None]:
+    """Cut the row that was asked for beyond the page; give the page and the cursor of the next one, null where there is none."""
+    shown = rows[: page.limit]
+    return shown, cursor(request, caller, page, [key(shown[-1])]) if len(rows) > page.limit else None
 
 
 def _wrong() -> CursorWrong:

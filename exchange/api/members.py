@@ -6,10 +6,10 @@ from pydantic import Field
 from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
-from exchange.access.tables import READERS, Role
+from exchange.access.tables import EVERYBODY
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
-from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.lists import Page, PageShape, after, cursor, cut
 from exchange.api.shapes import (
     USCC_EXAMPLE,
     Day,
@@ -193,11 +193,10 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberFilter) -> Mem
     rows = await office(request).database.read(
         list_members, caller.uscc, place[0] if place else None, asked.limit + 1, state=asked.state, uscc=asked.uscc
     )
-    page = rows[: asked.limit]
-    more = len(rows) > asked.limit
+    page, following = cut(request, caller, asked, rows, lambda member: member.id)
     return MemberList(
         data=[shape_member(member, caller) for member in page],
-        next=cursor(request, caller, asked, [page[-1].id]) if more else None,
+        next=following,
     )
 
 
@@ -275,8 +274,6 @@ def _two(path: str, operation: str, summary: str, propose: Any, approve: Any) ->
         ),
     ]
 
-
-EVERYBODY: Final = READERS | {Role.MEMBER}
 
 ROUTES: Final[list[Route]] = [
     Write(

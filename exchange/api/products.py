@@ -6,10 +6,10 @@ from pydantic import Field
 from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
-from exchange.access.tables import READERS, Role
+from exchange.access.tables import EVERYBODY
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
-from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import SHA256_EXAMPLE, Day, Nothing, example
 from exchange.identifiers import Prefix, ProductId, VersionId, written_id
 from exchange.listings import commands
@@ -147,10 +147,10 @@ def _row(product: DataProduct, owner: Member) -> dict[str, object]:
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList:
     place = after(request, caller, asked)
     rows = await office(request).database.read(list_products, caller.uscc, place[0] if place else None, asked.limit + 1)
-    page, more = rows[: asked.limit], len(rows) > asked.limit
+    page, following = cut(request, caller, asked, rows, lambda row: row[0].id)
     return ProductList(
         data=[ProductRow.model_validate(_row(product, owner)) for product, owner in page],
-        next=cursor(request, caller, asked, [page[-1][0].id]) if more else None,
+        next=following,
     )
 
 
@@ -160,8 +160,6 @@ async def _show(request: Request, caller: KeyHolder, _: Nothing) -> ProductShape
     described = [shape_version(version) for version in found.versions]
     return ProductShape.model_validate(_row(found.product, found.owner) | {"described": described})
 
-
-EVERYBODY: Final = READERS | {Role.MEMBER}
 
 ROUTES: Final[list[Route]] = [
     Write(

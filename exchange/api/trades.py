@@ -6,10 +6,10 @@ from pydantic import Field
 from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
-from exchange.access.tables import READERS, Role
+from exchange.access.tables import EVERYBODY, Role
 from exchange.api.bodies import Body, QueryWrong
 from exchange.api.doors import Read, Route, Write, office, path_id
-from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import (
     SHA256_EXAMPLE,
     Day,
@@ -342,10 +342,10 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
     rows = await office(request).database.read(
         list_trades, caller.uscc, place[0] if place else None, asked.limit + 1, asked.which
     )
-    page, more = rows[: asked.limit], len(rows) > asked.limit
+    page, following = cut(request, caller, asked, rows, lambda deal: deal.trade.id)
     return TradeList(
         data=[shape_trade(deal, caller) for deal in page],
-        next=cursor(request, caller, asked, [page[-1].trade.id]) if more else None,
+        next=following,
     )
 
 
@@ -368,8 +368,6 @@ def _step(path: str, operation: str, summary: str, command: Any, status: int = 2
         prefix=Prefix.TRADE,
     )
 
-
-EVERYBODY: Final = READERS | {Role.MEMBER}
 
 NEW_TRADE: Final = Write(
     path="/trades",

@@ -13,7 +13,7 @@ from exchange.journal.callers import Caller
 from exchange.journal.events import NewEvent
 from exchange.journal.schema import Columns, Record, Schema, schema_of
 from exchange.journal.tables import Head
-from exchange.problems import NotFound
+from exchange.problems import unseen
 
 M = TypeVar("M", bound=Stored)
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ class UnitOfWork:
         """Give the row with this key; NotFound where there is none."""
         row = self.find(model, value, by)
         if row is None:
-            raise NotFound("There is no such thing here, or it is not yours to see.")
+            raise unseen()
         return row
 
     def all(self, model: type[M], value: object, by: Columns) -> list[M]:

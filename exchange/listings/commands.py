@@ -5,7 +5,18 @@ from datetime import date
 from typing import ClassVar, Final
 
 from exchange.access.tables import Role
-from exchange.identifiers import ListingId, MemberId, Prefix, ProductId, VersionId, is_sha256, is_uscc, written_id
+from exchange.identifiers import (
+    SHA256_RULE,
+    USCC_RULE,
+    ListingId,
+    MemberId,
+    Prefix,
+    ProductId,
+    VersionId,
+    is_sha256,
+    is_uscc,
+    written_id,
+)
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.listings import rules
@@ -262,8 +273,7 @@ class RecordAssessment(Command):
     def __post_init__(self) -> None:
         """Check the hash. Raises ProductFieldsWrong."""
         if not is_sha256(self.report_sha256):
-            rule = "must be a SHA-256 in 64 lower-case hexadecimal digits"
-            raise ProductFieldsWrong("The report's hash breaks a rule.", Fault("/report_sha256", rule))
+            raise ProductFieldsWrong("The report's hash breaks a rule.", Fault("/report_sha256", SHA256_RULE))
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the version, its product, the owner and the assessor."""
@@ -502,11 +512,11 @@ class RecordListing(Command):
         rules.check_offer(self.offer)
         faults = []
         if not is_uscc(self.owner_uscc):
-            faults.append(Fault("/owner_uscc", "must be 18 characters with a true check character (GB 32100-2015)"))
+            faults.append(Fault("/owner_uscc", USCC_RULE))
         if (self.assessor_uscc is None) != (self.security_assessment_sha256 is None):
             faults.append(Fault("/assessor_uscc", "must be given together with security_assessment_sha256"))
         elif self.security_assessment_sha256 is not None and not is_sha256(self.security_assessment_sha256):
-            faults.append(Fault("/security_assessment_sha256", "must be a SHA-256 in 64 lower-case hexadecimal digits"))
+            faults.append(Fault("/security_assessment_sha256", SHA256_RULE))
         if self.delisted_on is not None and self.delisted_on < self.listed_on:
             faults.append(Fault("/delisted_on", "must not lie before listed_on"))
         if faults:

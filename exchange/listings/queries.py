@@ -13,7 +13,7 @@ from exchange.journal.queries import Moment
 from exchange.listings.states import ListingState
 from exchange.listings.tables import DataProduct, Listing, ListingHistory, ProductKind, ProductVersion, Sector
 from exchange.members.tables import Member
-from exchange.problems import NotFound
+from exchange.problems import unseen
 
 
 def listed_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -78,7 +78,7 @@ def find_offer(session: Session, listing_id: ListingId, company: str | None) -> 
         query = query.where(_visible_to(company))
     row = session.exec(query).one_or_none()
     if row is None:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     return Offer(*row)
 
 
@@ -125,7 +125,7 @@ def find_product(session: Session, product_id: ProductId, company: str | None) -
         query = query.where(Member.uscc == company)
     row = session.exec(query).one_or_none()
     if row is None:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     versions = (
         select(ProductVersion).where(ProductVersion.product_id == product_id).order_by(col(ProductVersion.number))
     )

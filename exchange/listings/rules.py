@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from exchange.identifiers import is_sha256
+from exchange.identifiers import SHA256_RULE, is_sha256
 from exchange.listings.states import NEXT, ListingState, ListingStep
 from exchange.listings.tables import (
     DataGrade,
@@ -149,7 +149,7 @@ def check_version(fields: VersionFields) -> None:
             Fault("/delivery_modes", "must name download, api, sandbox or private_compute, at least one, each once")
         )
     if fields.sample_sha256 is not None and not is_sha256(fields.sample_sha256):
-        faults.append(Fault("/sample_sha256", "must be a SHA-256 in 64 lower-case hexadecimal digits"))
+        faults.append(Fault("/sample_sha256", SHA256_RULE))
     faults += _rights_faults(fields.rights)
     if faults:
         raise ProductFieldsWrong(f"{len(faults)} of the fields break a rule.", *faults)

@@ -11,7 +11,7 @@ from exchange.identifiers import MemberId
 from exchange.journal.queries import Moment
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberFact, MemberHistory
-from exchange.problems import NotFound
+from exchange.problems import unseen
 
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -59,7 +59,7 @@ def find_member(session: Session, member_id: MemberId, company: str | None) -> M
     """
     member = session.get(Member, member_id)
     if member is None or (company is not None and company != member.uscc and member.state is not MemberState.ACTIVE):
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     return member
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from stdnum import numdb
 
-from exchange.identifiers import is_sha256, is_uscc
+from exchange.identifiers import SHA256_RULE, USCC_RULE, is_sha256, is_uscc
 from exchange.members.states import NEXT, MemberState, MemberStep
 from exchange.members.tables import MemberFact, MemberHistory, MemberRole
 from exchange.problems import Conflict, Fault, Invalid
@@ -67,11 +67,7 @@ def evidence_faults(evidence: Sequence[str]) -> list[Fault]:
     """Check the hashes of documents."""
     if len(evidence) > EVIDENCE_LIMIT:
         return [Fault("/evidence", f"must have at most {EVIDENCE_LIMIT} hashes")]
-    return [
-        Fault(f"/evidence/{n}", "must be a SHA-256 in 64 lower-case hexadecimal digits")
-        for n, digest in enumerate(evidence)
-        if not is_sha256(digest)
-    ]
+    return [Fault(f"/evidence/{n}", SHA256_RULE) for n, digest in enumerate(evidence) if not is_sha256(digest)]
 
 
 def name_faults(legal_name: str | None, short_name: str | None) -> list[Fault]:
@@ -81,7 +77,7 @@ def name_faults(legal_name: str | None, short_name: str | None) -> list[Fault]:
 
 def check_company(uscc: str, fields: CompanyFields) -> None:
     """Check an application. Raises MemberFieldsWrong."""
-    wrong = Fault("/uscc", "must be 18 characters with a true check character (GB 32100-2015)")
+    wrong = Fault("/uscc", USCC_RULE)
     refuse([*([] if is_uscc(uscc) else [wrong]), *field_faults(fields)])
 
 
@@ -114,7 +110,7 @@ def place_faults(region_code: str | None, group_parent_uscc: str | None) -> list
     if region_code is not None and not is_region(region_code):
         faults.append(Fault("/region_code", "must be a six-digit code of GB/T 2260, as 430102"))
     if group_parent_uscc is not None and not is_uscc(group_parent_uscc):
-        faults.append(Fault("/group_parent_uscc", "must be 18 characters with a true check character (GB 32100-2015)"))
+        faults.append(Fault("/group_parent_uscc", USCC_RULE))
     return faults
 
 

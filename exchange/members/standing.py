@@ -11,7 +11,7 @@ from exchange.journal.work import Need, UnitOfWork
 from exchange.members.rules import Standing, standing_on
 from exchange.members.states import MemberState
 from exchange.members.tables import Company, Member, MemberFact, MemberHistory
-from exchange.problems import Conflict, Fault, Invalid, NotFound
+from exchange.problems import Conflict, Fault, Invalid, unseen
 
 BY_MEMBER: Final = ("member_id",)
 
@@ -68,7 +68,7 @@ def active_standing(work: UnitOfWork, member: Member, day: date, what: str) -> S
 def visible(work: UnitOfWork, member: Member) -> Member:
     """Give a member back to whom may act for it: its company, and staff. Raises NotFound."""
     if work.caller.uscc is not None and work.caller.uscc != member.uscc:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     return member
 
 

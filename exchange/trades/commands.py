@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from exchange.access.proposals import approve, propose, refuse_second
 from exchange.access.tables import Proposal, ProposalKind, Role
-from exchange.identifiers import ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
+from exchange.identifiers import USCC_RULE, ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.tables import EntryKind
@@ -21,7 +21,7 @@ from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
 from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
 from exchange.members.tables import Company, Member
 from exchange.money import Price
-from exchange.problems import Conflict, Fault, Invalid, NotFound
+from exchange.problems import Conflict, Fault, Invalid, NotFound, unseen
 from exchange.trades import rules
 from exchange.trades.contracting import (
     Deal,
@@ -100,7 +100,7 @@ def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None
     own_id = own_member_id(work)
     sells = work.caller.uscc is None or work.caller.uscc == seller.uscc
     if not sells and listing.state in NEVER_PUBLIC:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     if sells and buyer_id is None:
         raise BuyerWrong("The buyer is missing.", Fault("/buyer_id", "must be given by the seller"))
     if not sells and buyer_id not in {None, own_id}:
@@ -640,9 +640,7 @@ class RecordTrade(Command):
         rules.check_reference(self.buyer_ref)
         rules.check_reference(self.seller_ref)
         faults = [
-            Fault(f"/{name}", "must be 18 characters with a true check character (GB 32100-2015)")
-            for name in ("seller_uscc", "buyer_uscc")
-            if not is_uscc(getattr(self, name))
+            Fault(f"/{name}", USCC_RULE) for name in ("seller_uscc", "buyer_uscc") if not is_uscc(getattr(self, name))
         ]
         if self.state not in self.STEPS:
             faults.append(Fault("/outcome", "must be one of " + ", ".join(self.STEPS)))

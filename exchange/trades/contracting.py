@@ -16,7 +16,7 @@ from exchange.listings.tables import DataProduct, Listing, PriceModel, ProductVe
 from exchange.members.standing import active_standing
 from exchange.members.tables import Member
 from exchange.money import Money, Price
-from exchange.problems import NotFound
+from exchange.problems import unseen
 from exchange.trades import rules
 from exchange.trades.rules import Terms
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -63,7 +63,7 @@ def side_of(work: UnitOfWork, parties: Parties) -> Side:
         return Side.BUYER
     if uscc == parties.seller.uscc:
         return Side.SELLER
-    raise NotFound("There is no such thing here, or it is not yours to see.")
+    raise unseen()
 
 
 def acting_member(parties: Parties, side: Side) -> MemberId | None:

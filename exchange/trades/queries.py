@@ -16,7 +16,7 @@ from exchange.journal.queries import Moment, present
 from exchange.members.queries import ids_of
 from exchange.members.tables import Member
 from exchange.money import Money
-from exchange.problems import Fault, Invalid, NotFound
+from exchange.problems import Fault, Invalid, unseen
 from exchange.trades.states import TradeState
 from exchange.trades.tables import Side, Trade, TradeMode, Venue
 from exchange.volume.queries import NOTHING, Question, cumulative
@@ -57,7 +57,7 @@ def find_trade(session: Session, trade_id: TradeId, company: str | None) -> Deal
         query = query.where(own(company))
     row = session.exec(query).one_or_none()
     if row is None:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     return Deal(*row)
 
 
@@ -166,7 +166,7 @@ def statement(  # noqa: PLR0913 - what to ask
     """
     member = session.get(Member, member_id)
     if member is None or company not in {None, member.uscc}:
-        raise NotFound("There is no such thing here, or it is not yours to see.")
+        raise unseen()
     if until < since:
         raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
     moment = present(session) if place is None else Moment(place[0], present(session).recorded_at)

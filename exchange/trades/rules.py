@@ -6,7 +6,7 @@ from datetime import date
 from itertools import pairwise
 from typing import Final
 
-from exchange.identifiers import Prefix, is_sha256, read_id
+from exchange.identifiers import SHA256_RULE, Prefix, is_sha256, read_id
 from exchange.members.rules import evidence_faults
 from exchange.money import TRADE_LIMIT, Money, Price, split_gross
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
@@ -123,7 +123,7 @@ def check_fields(
     if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
         faults.append(Fault("/acceptance_window_days", f"must lie between 0 and {WINDOW_LIMIT_DAYS}"))
     if contract_sha256 is not None and not is_sha256(contract_sha256):
-        faults.append(Fault("/contract_sha256", "must be a SHA-256 in 64 lower-case hexadecimal digits"))
+        faults.append(Fault("/contract_sha256", SHA256_RULE))
     refuse(faults)
 
 
