@@ -204,7 +204,16 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
         commitments=commitments,
         rows=rows,
     )
-    work.insert(Event, position=work.position, kind=event.kind, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+    subject = result.get("id")
+    work.insert(
+        Event,
+        position=work.position,
+        kind=event.kind,
+        subject=None if subject is None else str(subject),
+        person_id=job.caller.person_id,
+        leaf=leaf.decode(),
+        leaf_sha256=leaf_hash(leaf),
+    )
     return result | {"position": work.position, "recorded_at": instant_text(work.now)}
 
 

@@ -29,7 +29,8 @@ class MemoryStore:
         zero = {"contracted_gross": 0, "contracted_reversed": 0, "recorded_at": GENESIS_AT}
         self._put(Head, id=HEAD_ID, position=1, **zero)
         self._put(Batch, first=1, last=1, **zero)
-        self._put(Event, position=1, kind=GENESIS_KIND, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+        genesis = {"kind": GENESIS_KIND, "subject": None, "person_id": None}
+        self._put(Event, position=1, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf), **genesis)
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and keep these jobs."""

@@ -1,5 +1,6 @@
 """What can be done with memberships."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Final
@@ -12,9 +13,10 @@ from exchange.journal.events import SALT_LENGTH, value_commitment
 from exchange.journal.tables import PartyCounter
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import open_accounts
-from exchange.members import rules
+from exchange.members import names, rules
 from exchange.members.rules import CompanyFields
 from exchange.members.standing import (
+    BY_MEMBER,
     DateWrong,
     business_day_of_change,
     check_past,
@@ -25,7 +27,7 @@ from exchange.members.standing import (
     visible,
 )
 from exchange.members.states import ENDED, MemberState, MemberStep
-from exchange.members.tables import Company, Member, MemberFact, PersonalDatum, PersonalFact
+from exchange.members.tables import Company, Member, MemberFact, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
 from exchange.texts import PARAGRAPH_LIMIT, text_faults
 
@@ -103,6 +105,17 @@ def _keep_personal(work: UnitOfWork, member_id: MemberId, fields: CompanyFields)
         )
 
 
+def _names_needed(member_id: MemberId) -> Need:
+    return Need(MemberTerm, member_id, BY_MEMBER)
+
+
+def _name(work: UnitOfWork, member: Member, known: Iterable[MemberTerm]) -> None:
+    """Let a member be found by its names; by the old ones too, which stand on what was issued under them."""
+    new = names.terms(member.legal_name, member.short_name) - {row.term for row in known}
+    for term in sorted(new):
+        work.insert(MemberTerm, term=term, member_id=member.id)
+
+
 def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date) -> Member:
     """Open a membership for a company that has no live one. Raises Barred, MemberAlready."""
     company = work.find(Company, uscc)
@@ -143,6 +156,7 @@ def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date)
         changed_at=work.position,
     )
     work.insert(PartyCounter, member_id=member_id, events=0)
+    _name(work, member, ())
     _keep_personal(work, member_id, fields)
     note(
         work,
@@ -355,8 +369,8 @@ class CorrectApplication(Command):
         rules.check_fields(self.fields)
 
     def needs(self, work: UnitOfWork) -> Needs:
-        """Ask for the member."""
-        yield [*party_needed(self.member_id), *own_company_needed(work)]
+        """Ask for the member and its names."""
+        yield [*party_needed(self.member_id), *own_company_needed(work), _names_needed(self.member_id)]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Replace the fields."""
@@ -376,6 +390,7 @@ class CorrectApplication(Command):
             evidence=fields.evidence,
         )
         _keep_personal(work, member.id, fields)
+        _name(work, member, work.all(MemberTerm, member.id, BY_MEMBER))
         note(
             work,
             member,
@@ -420,8 +435,8 @@ class ChangeMember(Command):
             raise NothingChanges("A member cannot leave its group and join one at once.")
 
     def needs(self, work: UnitOfWork) -> Needs:
-        """Ask for the member."""
-        yield party_needed(self.member_id)
+        """Ask for the member and its names."""
+        yield [*party_needed(self.member_id), _names_needed(self.member_id)]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Change the row and write the history."""
@@ -442,6 +457,7 @@ class ChangeMember(Command):
             work.change(member, group_parent_uscc=self.group_parent_uscc)
             facts.append((MemberFact.GROUP, self.group_parent_uscc or ""))
         work.change(member, changed_on=day, changed_at=work.position)
+        _name(work, member, work.all(MemberTerm, member.id, BY_MEMBER))
         note(work, member, day, *facts)
         work.tell("member.changed", member.id, reason=self.reason)
         return answer(member)

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, ClassVar, Final
 
 from exchange.access.proposals import approve, propose, refuse_second
-from exchange.access.tables import Proposal, ProposalKind, Role
+from exchange.access.tables import Correction, Proposal, ProposalKind, Role
 from exchange.identifiers import USCC_RULE, ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
@@ -17,13 +17,14 @@ from exchange.listings.offers import check_tradable, description_needed, listing
 from exchange.listings.rules import ListingNotTradable
 from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
-from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
+from exchange.members.commands import OPERATOR_ONLY, NothingChanges, ReasonWrong, check_reason
 from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
 from exchange.members.tables import Company, Member
 from exchange.money import Price
 from exchange.problems import Conflict, Fault, Invalid, NotFound, unseen
 from exchange.trades import rules
 from exchange.trades.contracting import (
+    ContractKey,
     Deal,
     Parties,
     acting_member,
@@ -39,6 +40,7 @@ from exchange.trades.contracting import (
     sale_accounts_needed,
     side_of,
     take_back,
+    take_contract,
 )
 from exchange.trades.rules import OldDates, Terms, TradeFieldsWrong
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -156,7 +158,7 @@ class TakeListing(Command):
             parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
         yield parties
 
-    def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> tuple[MemberId, MemberId, str, str]:
+    def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> ContractKey:
         sha256 = order_hash(
             self.listing_id,
             buyer_id,
@@ -604,6 +606,64 @@ class ApproveReversal(_TradeStepCommand):
         work.change(work.get(Contract, contract_key(trade)), trade_id=None)
         take_back(work, trade, Movement.REVERSED, day)
         work.tell("trade.reversed", *parties.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectTrade(Command):
+    """Mend a typo in what a trade says in words; amounts, dates and parties never. What stood there before stays in the correction."""
+
+    allowed: ClassVar = OPERATOR_ONLY
+
+    trade_id: TradeId
+    field: str
+    after: str | None
+    """What shall stand there; null empties the field."""
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check field, text and reason. Raises TradeFieldsWrong, ReasonWrong."""
+        rules.check_correction(self.field, self.after)
+        check_reason(self.reason)
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for the trade, its parties, and what is known of its contract under either number."""
+        yield [Need(Trade, self.trade_id)]
+        if trade := work.find(Trade, self.trade_id):
+            yield [
+                *party_needed(trade.buyer_id),
+                *party_needed(trade.seller_id),
+                Need(Contract, contract_key(trade)),
+                Need(Contract, self._new_key(trade)),
+            ]
+
+    def _new_key(self, trade: Trade) -> ContractKey:
+        seller_id, buyer_id, number, sha256 = contract_key(trade)
+        return seller_id, buyer_id, str(self.after) if self.field == "contract_number" else number, sha256
+
+    def decide(self, work: UnitOfWork) -> Result:
+        """Write the correction and change the field. Raises NothingChanges, ContractRecorded."""
+        trade = work.get(Trade, self.trade_id)
+        parties = parties_of(work, trade)
+        before: str | None = getattr(trade, self.field)
+        if before == self.after:
+            raise NothingChanges("That is what stands there already.", Fault("/value", "must differ from what it was"))
+        held = work.find(Contract, contract_key(trade))
+        counted = held is not None and held.trade_id == trade.id
+        work.insert(
+            Correction,
+            position=work.position,
+            subject=written_id(Prefix.TRADE, trade.id),
+            field=self.field,
+            before=before,
+            after=self.after,
+            reason=self.reason,
+        )
+        work.change(trade, changed_at=work.position, **{self.field: self.after})
+        if held is not None and counted and self.field == "contract_number":
+            work.change(held, trade_id=None)
+            take_contract(work, trade)
+        work.tell("trade.corrected", *parties.ids, reason=self.reason)
+        return answer(trade)
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,17 +107,7 @@ def check_fields(
     contract_sha256: str | None = None,
 ) -> None:
     """Check what is not an amount. Raises TradeFieldsWrong."""
-    faults = text_faults(
-        [
-            ("purpose", purpose, PARAGRAPH_LIMIT),
-            ("contract_number", contract_number, REFERENCE_LIMIT),
-            ("delivery_terms", delivery_terms, PARAGRAPH_LIMIT),
-        ]
-    )
-    if contract_number is not None and read_id(Prefix.TRADE, contract_number) is not None:
-        faults.append(
-            Fault("/contract_number", "must not look like the id of a trade, which numbers orders that have no number")
-        )
+    faults = word_faults(purpose=purpose, contract_number=contract_number, delivery_terms=delivery_terms)
     if not 0 < quantity <= QUANTITY_LIMIT:
         faults.append(Fault("/quantity", f"must lie between 1 and {QUANTITY_LIMIT}"))
     if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
@@ -125,6 +115,36 @@ def check_fields(
     if contract_sha256 is not None and not is_sha256(contract_sha256):
         faults.append(Fault("/contract_sha256", SHA256_RULE))
     refuse(faults)
+
+
+WORDS: Final = {
+    "purpose": PARAGRAPH_LIMIT,
+    "contract_number": REFERENCE_LIMIT,
+    "delivery_terms": PARAGRAPH_LIMIT,
+    "buyer_ref": REFERENCE_LIMIT,
+    "seller_ref": REFERENCE_LIMIT,
+}
+"""What a trade says in words, each with its limit in characters: all of it may hold a typo."""
+
+
+def word_faults(**words: str | None) -> list[Fault]:
+    """Give the rules that words of a trade break; a missing one breaks none."""
+    faults = text_faults((name, said, WORDS[name]) for name, said in words.items())
+    number = words.get("contract_number")
+    if number is not None and read_id(Prefix.TRADE, number) is not None:
+        faults.append(
+            Fault("/contract_number", "must not look like the id of a trade, which numbers orders that have no number")
+        )
+    return faults
+
+
+def check_correction(field: str, after: str | None) -> None:
+    """Check what shall stand in a field from now on. Raises TradeFieldsWrong."""
+    if field not in WORDS:
+        refuse([Fault("/field", "must be one of " + ", ".join(WORDS))])
+    if after is None and field in {"purpose", "contract_number"}:
+        refuse([Fault("/value", f"must be given: every trade has a {field}")])
+    refuse([Fault("/value", fault.rule) for fault in word_faults(**{field: after})])
 
 
 def refuse_given(**given: object) -> None:
