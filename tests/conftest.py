@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from cluster import REMEDY, Cluster, binaries, cluster
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from exchange.database import Database
 from exchange.revisions import upgrade
 
 UNHURRIED = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 settings.register_profile("short", derandomize=True, deadline=None, max_examples=30, suppress_health_check=UNHURRIED)
+# For the one who builds: a failure is shown as found, without looking for the smallest.
+settings.register_profile("quick", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
     "fuzz", deadline=None, max_examples=2_000, stateful_step_count=100, suppress_health_check=UNHURRIED
 )

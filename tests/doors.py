@@ -335,13 +335,15 @@ def _change(door: Door) -> Wish:
 def _approve_expulsion(door: Door) -> Wish:
     party = door.place.a_member()
     door.place.do(ProposeExpulsion(party.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/members/{mbr(party.id)}/expulsion/approval", {}, door.second_operator)
+    return Wish(f"/v1/members/{mbr(party.id)}/expulsion/approval", {"reason": "as it should be"}, door.second_operator)
 
 
 def _approve_readmission(door: Door) -> Wish:
     party = door.place.a_member(MemberState.EXPELLED)
     door.place.do(ProposeReadmission(party.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/members/{mbr(party.id)}/readmission/approval", {}, door.second_operator)
+    return Wish(
+        f"/v1/members/{mbr(party.id)}/readmission/approval", {"reason": "as it should be"}, door.second_operator
+    )
 
 
 def _register(door: Door) -> Wish:
@@ -445,7 +447,7 @@ def _reverse(door: Door) -> Wish:
 def _approve_reversal(door: Door) -> Wish:
     sale = door.place.a_trade()
     door.place.do(ProposeReversal(sale.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/trades/{trd(sale.id)}/reversal/approval", {}, door.second_operator)
+    return Wish(f"/v1/trades/{trd(sale.id)}/reversal/approval", {"reason": "as it should be"}, door.second_operator)
 
 
 def _close(door: Door) -> Wish:

@@ -28,7 +28,7 @@ from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId
 from exchange.journal import statements
 from exchange.journal.batch import Outcome
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job
+from exchange.journal.commands import Answer, Command, Job, Rehearsal
 from exchange.journal.journal import commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
@@ -399,6 +399,15 @@ class Exchange:
         """Do all of these in one transaction; give an answer or a problem for each."""
         return self._run(commit(self.store, [self._job(*wish) for wish in wishes]))
 
+    def rehearse(self, wishes: Sequence[Wish]) -> Rehearsal:
+        """Say what would become of these. Chance goes on as if nobody had asked."""
+        state = self._random.getstate()
+        try:
+            jobs = [self._job(wanted, by, key or "unused") for wanted, by, key in wishes]
+            return self._run(self.store.rehearse(jobs))
+        finally:
+            self._random.setstate(state)
+
     def _job(self, wanted: Command | tuple[Command, ...], by: Caller, key: str | None) -> Job:
         many = isinstance(wanted, tuple)
         commands = wanted if isinstance(wanted, tuple) else (wanted,)
@@ -492,7 +501,7 @@ class Exchange:
         for step in steps[state]:
             self.do(step(party.id, "as it should be"), self.operator())
         if state is MemberState.EXPELLED:
-            self.do(ApproveExpulsion(party.id), self.second_operator())
+            self.do(ApproveExpulsion(party.id, "as it should be"), self.second_operator())
         return party
 
     def a_version(self, owner: Party, **fields: Any) -> tuple[ProductId, VersionId]:
@@ -581,7 +590,7 @@ class Exchange:
             self.do(TerminateTrade(trade_id, reason), self.operator())
         if state is TradeState.REVERSED:
             self.do(ProposeReversal(trade_id, reason), self.operator())
-            self.do(ApproveReversal(trade_id), self.second_operator())
+            self.do(ApproveReversal(trade_id, "as it should be"), self.second_operator())
         return sale
 
     def a_taken_listing(self, buyer: Party | None = None, offer: Offer | None = None, quantity: int = 1) -> Sale:

@@ -679,7 +679,15 @@ class Model:
         buyer, seller, listing = self.parties_to(c, by)
         stated = (c.price.net, c.price.vat, c.price.gross)
         number = c.contract_number or f"trd_{self.position:012}"
-        order = (listing["id"], c.quantity, c.price.gross, c.purpose, c.delivery_terms, c.acceptance_window_days)
+        order = (
+            listing["id"],
+            c.quantity,
+            c.price.gross,
+            c.purpose,
+            number,
+            c.delivery_terms,
+            c.acceptance_window_days,
+        )
         refuse(
             AmountWrong=stated != self.due(listing, c.quantity),
             ContractRecorded=self.counts_already((seller, buyer, number, order)),
@@ -865,6 +873,24 @@ class Model:
         self.step_trade(c, trade, ended_on=day)
         self.move(trade, "reversed", day)
         del self.counted_contracts[trade["contract"]]
+        return self.trade_answer(trade)
+
+    def correct_trade(self, c: Any, by: Caller) -> Thing:
+        trade = self.trades.get(c.trade_id)
+        if trade is None:
+            raise Refused("NotFound")
+        seller, buyer, number, text = old = trade["contract"]
+        words = {"purpose": "Training a model", "contract_number": number} | trade.get("words", {})
+        new = (seller, buyer, c.after if c.field == "contract_number" else number, text)
+        counts = self.counted_contracts.get(old) == trade["id"]
+        nothing = words.get(c.field) == c.after
+        refuse(
+            NothingChanges=nothing, ContractRecorded=counts and not nothing and new != old and self.counts_already(new)
+        )
+        trade |= {"words": words | {c.field: c.after}, "contract": new, "touched": self.position}
+        if counts:
+            del self.counted_contracts[old]
+            self.counted_contracts[new] = trade["id"]
         return self.trade_answer(trade)
 
     # Months

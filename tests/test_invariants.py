@@ -9,13 +9,16 @@ import asyncpg
 import pytest
 from cluster import Cluster
 from conftest import TEMPLATE
-from exchanges import Exchange, terms_of
+from exchanges import TABLES, Exchange, terms_of
 
+from exchange.columns import Told
 from exchange.database import Database, connect_sqlite
+from exchange.journal.replay import FOLLOWS, replay
+from exchange.journal.schema import schema_of
 from exchange.listings.tables import DataGrade
 from exchange.members.states import MemberState
 from exchange.regulator.integrity import INVARIANTS, check
-from exchange.trades.commands import ApproveTermination, ProposeTermination
+from exchange.trades.commands import ApproveTermination, CorrectTrade, ProposeTermination
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
 
@@ -32,6 +35,7 @@ TAMPERING = {
     "8b": "UPDATE trade SET state = 'contracted' WHERE state = 'reversed'",
     "8c": "UPDATE transfer SET effective_on = '2026-01-01' WHERE position = (SELECT min(position) FROM transfer)",
     "8d": "UPDATE contract SET trade_id = NULL",
+    "8e": "UPDATE trade SET purpose = 'Another' WHERE purpose = 'Training two models'",
     "9": "UPDATE idempotency SET position = 1000000 WHERE position = (SELECT max(position) FROM idempotency)",
     "10": "UPDATE batch SET contracted_gross = contracted_gross + 1 WHERE first = (SELECT max(first) FROM batch)",
     "12a": "DELETE FROM batch WHERE first = 5",
@@ -49,6 +53,7 @@ TAMPERING = {
     "M3": "UPDATE company SET live = NOT live",
     "M4": "UPDATE member SET open_trades = open_trades + 1",
     "M5": "UPDATE personal_datum SET value = 'another' WHERE fact = 'contact'",
+    "M6": "DELETE FROM member_term WHERE member_id = (SELECT max(member_id) FROM member_term)",
     "V1": "UPDATE closing SET closed_through = '2026-02-27'",
 }
 
@@ -58,6 +63,8 @@ MORE_TAMPERING = [
     ("12b", "UPDATE event SET kind = 'trade.invented' WHERE position = (SELECT max(position) FROM event)"),
     ("12b", "DELETE FROM event WHERE position = (SELECT max(position) FROM event)"),
     ("12b", "DELETE FROM event WHERE position = 7"),
+    ("8e", "UPDATE correction SET before = 'Something else' WHERE after = 'Training two models'"),
+    ("12b", "UPDATE event SET person_id = person_id + 1 WHERE position = (SELECT max(position) FROM event)"),
     ("V1", "UPDATE closed_month SET month = '2025-10-01' WHERE month = '2026-01-01'"),
     ("V1", "DELETE FROM closing"),
 ]
@@ -81,6 +88,8 @@ def live(exchange: Exchange) -> None:
     sale = exchange.a_trade(effective_on=exchange.today - timedelta(days=0))
     exchange.do(ProposeTermination(sale.id, "as it should be"), sale.buyer.by)
     exchange.do(ApproveTermination(sale.id), sale.seller.by)
+    for purpose in ("Training three models", "Training two models"):
+        exchange.do(CorrectTrade(sale.id, "purpose", purpose, "A slip of the pen"), exchange.operator())
     exchange.a_listing(version={"grade": DataGrade.IMPORTANT})
     for standing in (MemberState.SUSPENDED, MemberState.EXPELLED, MemberState.WITHDRAWN):
         exchange.a_member(standing)
@@ -168,3 +177,37 @@ def test_tampering_is_found(lived_url: str, number: str, statement: str) -> None
 def test_an_exchange_that_has_not_begun_holds_too(database_url: str) -> None:
     with Exchange.at(database_url) as exchange:
         assert [finding for finding in exchange.read(check) if finding.offending] == []
+
+
+def test_the_events_alone_rebuild_every_table(lived_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folded: list[int] = []
+    monkeypatch.setattr("exchange.journal.replay.CHUNK", 50)
+
+    with Exchange.at(lived_url) as lived:
+        found = lived.read(lambda session: list(replay(session, folded.append)))
+
+    assert {one.table for one in found} | set(FOLLOWS) == {
+        schema_of(model).name for model in TABLES if model.told is not Told.NEVER
+    }
+    assert [one for one in found if one.differing] == []
+    assert sum(one.rows for one in found) > 200
+    assert folded == list(range(50, 50 * len(folded) + 1, 50))
+    assert {invariant.number for invariant in INVARIANTS} >= set(FOLLOWS.values())
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE trade SET acceptance_window_days = 7 WHERE id = (SELECT max(id) FROM trade)", "acceptance_window_days is not"),
+        ("DELETE FROM assessment", "it is not stored"),
+        ("INSERT INTO closed_month VALUES ('2026-03-01', 9, '2026-03-01')", "no event tells of it"),
+        ("""UPDATE event SET leaf = replace(leaf, '["entry",', '["entries",') WHERE leaf LIKE '%["entry",%'""", "a table that there is not"),
+    ],
+)  # fmt: skip
+def test_what_differs_from_the_events_is_found(lived_url: str, statement: str, said: str) -> None:
+    tamper(lived_url, statement)
+
+    with Exchange.at(lived_url) as lived:
+        found = lived.read(lambda session: list(replay(session)))
+
+    assert any(said in row for one in found for row in one.differing), found

@@ -25,7 +25,7 @@ from exchange.journal import postgres
 from exchange.journal.asks import Ask
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Result
+from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
 from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
@@ -453,6 +453,9 @@ class Troubled:
         if trouble is not None:
             raise trouble
         return outcomes
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        return await self.exchange.store.rehearse(jobs)
 
     async def close(self) -> None:
         """Have nothing to close."""

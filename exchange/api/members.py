@@ -268,8 +268,8 @@ def _two(path: str, operation: str, summary: str, propose: Any, approve: Any) ->
             operation=f"approve_{operation}",
             summary=f"Approve another person's proposal to {summary}",
             commands=(approve,),
-            make=lambda _, number, __: approve(MemberId(number)),
-            body=Nothing,
+            make=lambda body, number, _: approve(MemberId(number), body.reason),
+            body=Reasoned,
             prefix=Prefix.MEMBER,
         ),
     ]
@@ -303,6 +303,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=MemberShape,
+        tagged=True,
     ),
     Read(
         path="/members/{id}/statement",

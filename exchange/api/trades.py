@@ -399,6 +399,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=TradeShape,
+        tagged=True,
     ),
     Write(
         path="/filings",

@@ -297,23 +297,24 @@ def list_reversals() -> None:
 def approve_reversals(
     trades: Annotated[list[str] | None, typer.Argument(help="Trades, as trd_000000000042.")] = None,
     *,
+    reason: Annotated[str, typer.Option(help="Why: each decision says it.")],
     everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
 ) -> None:
     """Approve reversals that another person proposed.
 
     Examples:
-      exchange reversals approve trd_000000000042
+      exchange reversals approve trd_000000000042 --reason "The contract is void."
 
-      exchange reversals approve --all
+      exchange reversals approve --all --reason "Filed twice, as the two hashes show."
     """
     if bool(trades) == everything:
         raise ArgumentWrong("Name trades, or say --all.")
-    refused = wait(_approve(trades))
+    refused = wait(_approve(trades, reason))
     if refused:
         raise typer.Exit(FOUND_WANTING)
 
 
-async def _approve(trades: list[str] | None) -> int:
+async def _approve(trades: list[str] | None, reason: str) -> int:
     refused = approved = 0
     async with desk() as place:
         caller = await place.caller()
@@ -321,7 +322,7 @@ async def _approve(trades: list[str] | None) -> int:
         numbers = [(trade, _id(Prefix.TRADE, trade)) for trade in waiting]
         for trade, number in numbers:
             try:
-                await place.do(ApproveReversal(TradeId(number)), caller)
+                await place.do(ApproveReversal(TradeId(number), reason), caller)
                 approved += 1
             except (Unavailable, Unauthenticated):
                 raise
@@ -362,12 +363,20 @@ def show_summary(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    *,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also rebuild every table from the events alone, and compare.")
+    ] = False,
+) -> None:
     """Check every invariant on the stored rows; exit status 1 where one does not hold.
 
-    Example: exchange verify
+    Examples:
+      exchange verify
+
+      exchange verify --replay
     """
-    if not wait(run_verify()):
+    if not wait(run_verify(replayed=replay)):
         raise typer.Exit(FOUND_WANTING)
 
 

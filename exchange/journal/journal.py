@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Self
 
 from exchange.journal.batch import Outcome
-from exchange.journal.commands import Answer, Job
+from exchange.journal.commands import Answer, Job, Rehearsal
 from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
 from exchange.problems import Problem, Unavailable
 
@@ -83,6 +83,13 @@ class Journal:
         self._queued += len(job.commands)
         self._arrived.set()
         return await waiting.answer
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Say what would become of jobs as things are now; nothing waits in the queue. Raises DatabaseAway."""
+        try:
+            return await self._store.rehearse(jobs)
+        except (StoreLost, StoreBusy) as error:
+            raise DatabaseAway("It could not be read.") from error
 
     async def _write(self) -> None:
         while True:

@@ -1,19 +1,22 @@
 """The store on PostgreSQL: one connection of its own, through asyncpg, with one array per column."""
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from exchange.journal import statements
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, transact
-from exchange.journal.commands import Job
+from exchange.journal.batch import Outcome, rehearse, transact
+from exchange.journal.commands import Job, Rehearsal
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+
+T = TypeVar("T")
 
 SESSION: Final = {
     "application_name": "exchange journal",
@@ -50,13 +53,16 @@ class PostgresStore:
         self._now = now
         self._chance = chance
         self._connection: asyncpg.Connection[Any] | None = None
+        self._stage = asyncio.Lock()
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and commit these jobs in one transaction."""
         try:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(self._url, server_settings=SESSION)
-            return await self._transact(self._connection, jobs)
+            async with self._connection.transaction():
+                await self._connection.execute(LOCK_HEAD)
+                return await self._drive(self._connection, transact(jobs, self._now, self._chance))
         except BUSY as error:
             raise StoreBusy(str(error)) from error
         except LOST as error:
@@ -65,17 +71,31 @@ class PostgresStore:
         except asyncpg.PostgresError as error:
             raise StoreFailed(str(error)) from error
 
-    async def _transact(self, connection: "asyncpg.Connection[Any]", jobs: Sequence[Job]) -> list[Outcome]:
-        async with connection.transaction():
-            await connection.execute(LOCK_HEAD)
-            steps = transact(jobs, self._now, self._chance)
-            try:
-                asks = next(steps)
-                while True:
-                    asks = steps.send([await self._do(connection, ask) for ask in asks])
-            except StopIteration as done:
-                outcomes: list[Outcome] = done.value
-        return outcomes
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Decide these jobs on a snapshot, on a connection of its own beside the writer's, one rehearsal at a time."""
+        try:
+            async with self._stage:
+                connection = await asyncpg.connect(self._url, server_settings=SESSION)
+                try:
+                    async with connection.transaction(isolation="repeatable_read", readonly=True):
+                        return await self._drive(connection, rehearse(jobs, self._now, self._chance))
+                finally:
+                    connection.terminate()
+        except BUSY as error:
+            raise StoreBusy(str(error)) from error
+        except LOST as error:
+            raise StoreLost(str(error)) from error
+
+    async def _drive(
+        self, connection: "asyncpg.Connection[Any]", steps: Generator[list[Ask], list[list[Record]], T]
+    ) -> T:
+        try:
+            asks = next(steps)
+            while True:
+                asks = steps.send([await self._do(connection, ask) for ask in asks])
+        except StopIteration as done:
+            outcome: T = done.value
+            return outcome
 
     async def close(self) -> None:
         """Drop the connection."""

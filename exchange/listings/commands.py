@@ -250,6 +250,7 @@ class DescribeVersion(Command):
         """Add it."""
         product = work.get(DataProduct, self.product_id)
         owner = own_product(work, product)
+        work.met(product.changed_at)
         check_provider(work, owner, work.today)
         version = add_version(work, product, self.fields)
         work.tell("version.described", owner.id, acting=own_member_id(work))
@@ -382,6 +383,7 @@ class _ListingStepCommand(Command):
         listing = work.get(Listing, self.listing_id)
         product = work.get(DataProduct, listing.product_id)
         owner = own_listing(work, listing)
+        work.met(listing.changed_at)
         rules.next_state(listing.state, self.step)
         day = business_day_of_change(work, self.effective_on, listing.changed_on)
         self.follow(work, listing, product, owner, day)

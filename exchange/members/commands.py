@@ -281,6 +281,7 @@ class _MemberStepCommand(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
         member = visible(work, work.get(Member, self.member_id))
+        work.met(member.changed_at)
         rules.next_state(member.state, self.step)
         day = business_day_of_change(work, self.effective_on, member.changed_on)
         self.check(member)
@@ -375,6 +376,7 @@ class CorrectApplication(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Replace the fields."""
         member = visible(work, work.get(Member, self.member_id))
+        work.met(member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.CORRECT, day)
         fields = self.fields
@@ -441,6 +443,7 @@ class ChangeMember(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Change the row and write the history."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         if member.state in ENDED:
             raise rules.MemberStepWrong(f"A membership that is {member.state} does not change.")
         day = business_day_of_change(work, self.effective_on, member.changed_on)
@@ -484,6 +487,7 @@ class ProposeExpulsion(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Propose."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         rules.next_state(member.state, MemberStep.EXPEL)
         refuse_second(work, member.expulsion_id, member.changed_at)
         proposal = propose(work, ProposalKind.EXPULSION, written_id(Prefix.MEMBER, member.id), self.reason)
@@ -499,6 +503,11 @@ class ApproveExpulsion(Command):
     allowed: ClassVar = OPERATOR_ONLY
 
     member_id: MemberId
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member, its company and the proposal."""
@@ -509,10 +518,11 @@ class ApproveExpulsion(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Expel."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         approve(work, member.expulsion_id, member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.EXPEL, day)
-        work.tell("member.expelled", member.id)
+        work.tell("member.expelled", member.id, reason=self.reason)
         return answer(member)
 
 
@@ -550,6 +560,11 @@ class ApproveReadmission(Command):
     allowed: ClassVar = OPERATOR_ONLY
 
     member_id: MemberId
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member, its company and the proposal."""
@@ -560,7 +575,7 @@ class ApproveReadmission(Command):
         member, company = _barred_company(work, self.member_id)
         approve(work, company.readmission_id, company.changed_at)
         work.change(company, barred=False, changed_at=work.position)
-        work.tell("member.readmitted", member.id)
+        work.tell("member.readmitted", member.id, reason=self.reason)
         return answer(member, barred=company.barred)
 
 
@@ -583,6 +598,7 @@ def _company_and_readmission(work: UnitOfWork, member_id: MemberId) -> Needs:
 
 def _barred_company(work: UnitOfWork, member_id: MemberId) -> tuple[Member, Company]:
     member = work.get(Member, member_id)
+    work.met(member.changed_at)
     company = work.get(Company, member.uscc)
     if not company.barred or company.member_id != member.id:
         raise NotBarred("Nothing needs to be lifted.")

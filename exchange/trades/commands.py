@@ -389,6 +389,7 @@ class _TradeStepCommand(Command):
         parties = parties_of(work, trade)
         side = side_of(work, parties)
         rules.check_who(self.step, side, self.proposer(work, trade))
+        work.met(trade.changed_at)
         rules.next_state(trade.state, self.step)
         more = self.follow(work, trade, parties, side)
         return answer(trade, **(more or {}))
@@ -589,7 +590,7 @@ class ProposeReversal(ReasonedStep):
         return {"proposal": written_id(Prefix.PROPOSAL, proposal.id)}
 
 
-class ApproveReversal(_TradeStepCommand):
+class ApproveReversal(ReasonedStep):
     """Approve another person's proposal: the opposite entry is posted, and the contract may be recorded again."""
 
     __slots__ = ()
@@ -605,7 +606,7 @@ class ApproveReversal(_TradeStepCommand):
         move(work, trade, parties, self.step, ended_on=day)
         work.change(work.get(Contract, contract_key(trade)), trade_id=None)
         take_back(work, trade, Movement.REVERSED, day)
-        work.tell("trade.reversed", *parties.ids)
+        work.tell("trade.reversed", *parties.ids, reason=self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -644,6 +645,7 @@ class CorrectTrade(Command):
         """Write the correction and change the field. Raises NothingChanges, ContractRecorded."""
         trade = work.get(Trade, self.trade_id)
         parties = parties_of(work, trade)
+        work.met(trade.changed_at)
         before: str | None = getattr(trade, self.field)
         if before == self.after:
             raise NothingChanges("That is what stands there already.", Fault("/value", "must differ from what it was"))
