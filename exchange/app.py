@@ -20,8 +20,23 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exchange import __version__, clock, revisions
-from exchange.api import batches, document, health, keys, listings, members, months, problems, products, summary, trades
+from exchange.api import (
+    batches,
+    desk,
+    document,
+    events,
+    health,
+    keys,
+    listings,
+    members,
+    months,
+    problems,
+    products,
+    summary,
+    trades,
+)
 from exchange.api.doors import Office, Route, add
+from exchange.api.following import HeadWatch
 from exchange.database import Database
 from exchange.journal.journal import Journal
 from exchange.journal.opening import open_store
@@ -36,6 +51,8 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("months", months.ROUTES),
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
+    ("events", events.ROUTES),
+    ("desk", desk.ROUTES),
 ]
 ONLY_FROM_HERE: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
@@ -85,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
             async with Journal(store, chosen.queue_limit) as journal:
-                app.state.office = Office(database, journal, clock.now, secret)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
                 # What has been made by now stays: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()

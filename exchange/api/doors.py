@@ -1,12 +1,13 @@
 """How a route is made: who may, what is read, what is done, what the document says of it. A route without roles cannot be written."""
 
+import asyncio
 import hashlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI
@@ -18,6 +19,8 @@ from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
 from exchange.api.bodies import Body, canonical_body, parsed, query, raw_body, shaped
+from exchange.api.following import HeadWatch
+from exchange.api.shapes import Flag
 from exchange.clock import business_day
 from exchange.database import Database
 from exchange.identifiers import Prefix, read_any_id, read_id
@@ -58,7 +61,7 @@ class RoleMissing(Exception):  # noqa: N818 - reads as what it is
 class WriteQuery(Body):
     """What every write takes beside its body. A parameter that is not understood is refused: it must not be done without it."""
 
-    dry_run: Literal["true", "false"] = Field(
+    dry_run: Flag = Field(
         "false", description="`true`: only say what would become of it, as things are now; no Idempotency-Key is needed"
     )
 
@@ -77,6 +80,9 @@ class Office:
     journal: Journal
     now: Callable[[], datetime]
     cursor_secret: bytes
+    watch: HeadWatch
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the service is told to stop: nobody waits any longer."""
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
 
@@ -278,6 +284,8 @@ class Read(Generic[B]):
     query: type[B]
     shape: type[BaseModel]
     errors: tuple[int, ...] = (400, 401, 403, 404, 422)
+    sheet: str | None = None
+    """The head of the CSV that it gives where that is asked for."""
     tagged: bool = False
     """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
 

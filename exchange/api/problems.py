@@ -44,6 +44,15 @@ STATUS: Final[dict[type[Problem], int]] = {
 
 HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
 
+DEFECT: Final[dict[str, object]] = {
+    "type": "/problems/defect",
+    "title": "The service failed at this request.",
+    "status": 500,
+    "detail": "Nothing of it was recorded, as far as the service can tell.",
+    "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
+    "errors": [],
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -122,17 +131,9 @@ async def _away(request: Request, error: Exception) -> Response:
 
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("A request failed: %s %s", request.method, request.scope.get("path"), exc_info=error)
-    body = {
-        "type": "/problems/defect",
-        "title": "The service failed at this request.",
-        "status": 500,
-        "detail": "Nothing of it was recorded, as far as the service can tell.",
-        "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
-        "errors": [],
-    }
     # Starlette answers this one outside of what adds the header to all others.
     headers = {"X-Request-ID": request.scope["request_id"]}
-    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE, headers=headers)
+    return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE, headers=headers)
 
 
 def install(app: FastAPI) -> None:

@@ -49,7 +49,7 @@ class Journal:
     def __init__(self, store: Store, queue_limit: int = 10_000) -> None:
         """Take the store, and how many commands may wait."""
         self._store = store
-        self._limit = queue_limit
+        self.queue_limit = queue_limit
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
@@ -76,8 +76,8 @@ class Journal:
         """
         if self._stopping:
             raise Stopping
-        if self._queued + len(job.commands) > self._limit and self._queued:
-            raise Overloaded(f"{self._limit} commands wait already.")
+        if self._queued + len(job.commands) > self.queue_limit and self._queued:
+            raise Overloaded(f"{self.queue_limit} commands wait already.")
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += len(job.commands)

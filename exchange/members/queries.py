@@ -1,7 +1,9 @@
 """What can be asked of members."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
@@ -9,9 +11,13 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from exchange.identifiers import MemberId
 from exchange.journal.queries import Moment
+from exchange.members.names import TERM_LENGTH, folded
 from exchange.members.states import MemberState
-from exchange.members.tables import Member, MemberFact, MemberHistory
+from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm
 from exchange.problems import unseen
+
+LAST_CHARACTER: Final = "\U0010ffff"
+"""Sorts after all that a text can hold."""
 
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -63,27 +69,47 @@ def find_member(session: Session, member_id: MemberId, company: str | None) -> M
     return member
 
 
+@dataclass(frozen=True, slots=True)
+class MemberFilter:
+    """Which members: all that is given must hold."""
+
+    state: MemberState | None = None
+    uscc: str | None = None
+    name: str | None = None
+    """Any part of a name, or of the initials of its pinyin."""
+
+
 def list_members(
-    session: Session,
-    company: str | None,
-    after: int | None,
-    limit: int,
-    state: MemberState | None = None,
-    uscc: str | None = None,
+    session: Session, company: str | None, after: int | None, limit: int, which: MemberFilter
 ) -> Sequence[Member]:
     """List members in order of application; to a company the active ones and its own."""
     query = select(Member).order_by(col(Member.id)).limit(limit)
     if company is not None:
         query = query.where(or_(col(Member.state) == MemberState.ACTIVE, col(Member.uscc) == company))
-    if state is not None:
-        query = query.where(Member.state == state)
-    if uscc is not None:
-        query = query.where(Member.uscc == uscc)
+    if which.state is not None:
+        query = query.where(Member.state == which.state)
+    if which.uscc is not None:
+        query = query.where(Member.uscc == which.uscc)
+    if which.name is not None:
+        query = query.where(col(Member.id).in_(_named(which.name)))
     if after is not None:
         query = query.where(col(Member.id) > after)
     return session.exec(query).all()
 
 
+def _named(part: str) -> SelectOfScalar[MemberId]:
+    """Select the members of whose names, or initials, this is a part: a range of terms."""
+    begins = folded(part)[:TERM_LENGTH]
+    return select(col(MemberTerm.member_id)).where(
+        col(MemberTerm.term) >= begins, col(MemberTerm.term) <= begins + LAST_CHARACTER
+    )
+
+
 def ids_of(company: str) -> SelectOfScalar[MemberId]:
     """Select the memberships of a company: the one place from which the filter of what is its own comes."""
     return select(col(Member.id)).where(Member.uscc == company)
+
+
+def memberships(session: Session, company: str) -> Sequence[MemberId]:
+    """Give the memberships of a company, the oldest first: rarely more than one."""
+    return session.exec(ids_of(company).order_by(col(Member.id))).all()

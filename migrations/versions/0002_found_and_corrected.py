@@ -19,6 +19,7 @@ INDEXES = (
     ("event", "subject", "position"),
     ("event", "person_id", "position"),
     ("member_term", "member_id"),
+    ("party_event", "member_id", "position"),
     ("proposal", "state", "id"),
     ("trade", "contract_number", "id"),
     ("trade", "effective_on", "id"),
