@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster import REMEDY, Cluster, binaries, cluster
+from doors import Door, opened
 from hypothesis import HealthCheck, Phase, settings
 
 from exchange.database import Database
@@ -88,6 +89,20 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh exchange on each database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def door(database_url: str) -> Iterator[Door]:
+    """The service over a fresh exchange, on each database in turn."""
+    with opened(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_door(sqlite_url: str) -> Iterator[Door]:
+    """The service over a fresh exchange on SQLite."""
+    with opened(sqlite_url) as made:
+        yield made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

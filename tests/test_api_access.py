@@ -33,7 +33,7 @@ WHO = {
             *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
             *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
             *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
-            *("create_key", "revoke_key"),
+            *("create_key", "revoke_key", "correct_trade"),
         ),
         "operator",
     ),
@@ -48,11 +48,11 @@ WHO = {
     **dict.fromkeys(
         (
             *("list_members", "show_member", "show_statement", "list_products", "show_product"),
-            *("list_listings", "show_listing", "list_trades", "show_trade"),
+            *("list_listings", "show_listing", "list_trades", "show_trade", "list_events"),
         ),
         EVERYBODY,
     ),
-    "show_summary": "operator auditor regulator",
+    **dict.fromkeys(("show_summary", "list_queues", "show_queue", "search"), "operator auditor regulator"),
     "show_life": "nobody needs a key",
     "show_readiness": "nobody needs a key",
 }

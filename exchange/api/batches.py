@@ -192,8 +192,9 @@ async def _done_alone(
 
 async def _rehearsed_alone(request: Request, caller: KeyHolder, values: Sequence[Any]) -> Response:
     items = [_item(index, value, caller) for index, value in enumerate(values)]
+    # No request's key has a space: what is rehearsed is never taken for something done before.
     jobs = {
-        item.index: _job(request, caller, "", item, item.command)
+        item.index: _job(request, caller, f" {item.index}", item, item.command)
         for item in items
         if not isinstance(item.command, Problem)
     }

@@ -68,6 +68,10 @@ async def _list(request: Request, caller: KeyHolder, asked: EventQuery) -> Event
         raise QueryWrong(
             "Persons and leaves are not shown to members.", Fault("/leaves", "must be left out, as `person`")
         )
+    if asked.seen is not None and asked.after == "0":
+        raise QueryWrong(
+            "Nothing was seen before the beginning.", Fault("/seen", "must come with the position `after`")
+        )
     place = office(request)
     until = time.monotonic() + asked.wait
     page = await _page(place, caller, asked)
