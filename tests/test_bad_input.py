@@ -1,18 +1,50 @@
-"""Bad requests against every route that writes: refused in one shape, naming the field, repeating nothing, and leaving nothing behind."""
+"""Bad requests against every route: refused in one shape, naming the field, repeating nothing, and leaving nothing behind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from bad_inputs import (
+    MARK,
+    NO_OBJECT,
+    Bad,
+    Sent,
+    bad_bodies,
+    bad_days,
+    bad_fields,
+    bad_headers,
+    bad_ids,
+    bad_methods,
+    bad_months,
+    bad_queries,
+    bad_references,
+    sending,
+)
 from cluster import Cluster
 from conftest import TEMPLATE
-from doors import DOCUMENT, OPERATIONS, WRITES, Door, Wish, fen, opened, refused
+from doors import WRITES, Door, Wish, fen, mbr, opened, refused, terms, trd
+from exchanges import TABLES
+from sqlalchemy import func
+from sqlmodel import Session, select
 
-MARK = "MARK7391"
-"""No answer repeats it."""
+from exchange.api import batches
+from exchange.api.bodies import BODY_LIMIT
+from exchange.api.doors import Read, Write
+from exchange.api.lists import Page
+from exchange.api.trades import NewTrade
+from exchange.app import GROUPS
+from exchange.columns import Sort
+from exchange.journal.schema import schema_of
+from exchange.journal.tables import Head
+from exchange.trades.states import TradeState
+
+BODIES = {route.operation: route.body for _, routes in GROUPS for route in routes if isinstance(route, Write)}
+BATCH = "create_trades"
+"""The batch, of one item that is spoilt."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -32,11 +64,137 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     running.drop_database("bad_input")
 
 
-def check_refused(answer: httpx.Response, status: int, type_name: str | None = None) -> dict[str, Any]:
+def told(answer: httpx.Response, status: int, type_name: str | None = None) -> dict[str, Any]:
+    """Check that an answer is a problem with a remedy that repeats nothing; give it."""
     problem = refused(answer, status, type_name)
+    assert problem["remedy"]
+    assert all(fault["rule"] for fault in problem["errors"])
     assert MARK not in answer.text
+    assert MARK not in str(answer.headers)
     assert "Traceback" not in answer.text
     return problem
+
+
+# Every way to spoil a request, against every route that writes
+
+
+def _negotiated(door: Door) -> Wish:
+    offer = door.place.a_listing()
+    body = terms(offer) | {"mode": "negotiated", "external_ref": "SO-1", "buyer_id": mbr(door.place.a_member().id)}
+    return Wish("/v1/trades", body, door.of(offer.owner), 201)
+
+
+def _rejected(door: Door) -> Wish:
+    sale = door.place.a_trade(TradeState.FILED)
+    body = {"decision": "reject", "reason": "as it should be"}
+    return Wish(f"/v1/trades/{trd(sale.id)}/review", body, door.operator)
+
+
+WISHES = WRITES | {
+    "create_trade, negotiated": _negotiated,
+    "review_filing, rejecting": _rejected,
+    BATCH: WRITES["create_trade"],
+}
+"""A good request of every operation, and where an operation has two ways, of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Good:
+    """A request that passes as it stands, who sends it, and how it is answered."""
+
+    sent: Sent
+    wish: Wish
+    above: str = ""
+    """Where in the body the fields stand."""
+
+
+def good(door: Door, operation: str) -> Good:
+    """Make a good request of this operation."""
+    batch = operation == BATCH
+    wish = WISHES[operation](door)
+    key = f"bad-{operation.replace(', ', '-')}"
+    headers = {"Authorization": f"Bearer {wish.by}", "Content-Type": "application/json", "Idempotency-Key": key}
+    sent = Sent(
+        path=f"/v1{batches.PATH}" if batch else wish.path,
+        content=orjson.dumps([wish.body] if batch else wish.body),
+        headers=tuple((name, value.encode()) for name, value in headers.items()),
+        query="atomic=true" if batch else "",
+    )
+    return Good(sent, wish, "/0" if batch else "")
+
+
+def send(door: Door, sent: Sent) -> httpx.Response:
+    url = f"{sent.path}?{sent.query}" if sent.query else sent.path
+    headers: Any = [(name.encode(), value) for name, value in sent.headers]
+    return door.wait(door.client.request(sent.method, url, content=sent.content, headers=headers))
+
+
+def spoilt(operation: str, request: Good) -> Iterator[Bad]:
+    """Give every way to spoil a request of an operation."""
+    model = NewTrade if operation == BATCH else BODIES[operation.partition(",")[0]]
+    for bad in bad_fields(model, request.wish.body, request.above):
+        yield replace(bad, type="item-refused") if operation == BATCH else bad
+    yield from bad_bodies(batches.BODY_LIMIT if operation == BATCH else BODY_LIMIT)
+    yield from bad_headers(request.wish.by)
+    yield from bad_queries()
+    yield from bad_methods()
+    if operation == BATCH:
+        return
+    yield from bad_days(operation, model)
+    if operation != "create_trade":  # a buyer names none
+        yield from bad_references(model)
+    if operation == "close_month":
+        yield from bad_months()
+    for name, raw in NO_OBJECT.items():
+        yield Bad(f"body {name}", sending(raw), 422, "fields-wrong", "")
+    if "_" in request.sent.path:
+        yield from bad_ids(request.sent.path)
+
+
+def test_every_operation_that_writes_is_spoilt() -> None:
+    assert {name.partition(",")[0] for name in WISHES} == {*BODIES, BATCH}
+
+
+def digest(door: Door) -> list[int]:
+    """Tell where the journal stands and how many rows each posted table has."""
+
+    def count(session: Session) -> list[int]:
+        posted = [schema_of(table).name for table in TABLES if table.sort is Sort.POSTED]
+        tables = [table for table in TABLES if schema_of(table).name in posted]
+        return [
+            session.exec(select(Head.position)).one(),
+            *(session.exec(select(func.count()).select_from(table)).one() for table in tables),
+        ]
+
+    return door.place.read(count)
+
+
+def wrong_answers(door: Door, request: Good, bads: Iterable[Bad]) -> Iterator[str]:
+    """Send each bad request; tell which ones are not answered as they must be."""
+    for bad in bads:
+        answer = send(door, bad.spoil(request.sent))
+        try:
+            problem = told(answer, bad.status, bad.type)
+            pointers = [fault["pointer"] for fault in problem["errors"]]
+            assert (bad.pointer in pointers) if bad.pointer is not None else not pointers, problem
+        except AssertionError as error:
+            yield f"{bad.name}: {error}"
+
+
+@pytest.mark.parametrize("operation", sorted(WISHES))
+def test_what_is_spoilt_in_any_way_is_refused_and_the_good_request_passes_under_the_same_key(
+    door: Door, operation: str
+) -> None:
+    request = good(door, operation)
+    before = digest(door)
+
+    wrong = list(wrong_answers(door, request, spoilt(operation, request)))
+
+    assert not wrong, "\n".join(wrong)
+    assert digest(door) == before
+    answer = send(door, replace(request.sent, content=request.sent.content.ljust(BODY_LIMIT)))
+    assert answer.status_code == (201 if operation == BATCH else request.wish.status), answer.text
+    assert "idempotency-replayed" not in answer.headers
 
 
 @pytest.mark.parametrize("operation", sorted(WRITES))
@@ -64,11 +222,11 @@ def test_a_step_is_taken_once_and_its_key_answers_for_ever(door: Door, operation
     else:
         assert again.content == first.content
     if operation in OTHER:
-        check_refused(other, 422, "key-reused")
+        told(other, 422, "key-reused")
     if operation in MAY_REPEAT:
         assert anew.status_code == wish.status
     else:
-        check_refused(anew, 409)
+        told(anew, 409)
         assert door.place.dump() == recorded
 
 
@@ -114,51 +272,162 @@ def test_numbers_that_no_column_holds_are_refused(door: Door) -> None:
         ({"mode": "auction"}, "/mode"),
     ):
         answer = door.ask("POST", wish.path, wish.by, wish.body | change)
-        assert pointer in [fault["pointer"] for fault in check_refused(answer, 422)["errors"]]
+        assert pointer in [fault["pointer"] for fault in told(answer, 422)["errors"]]
 
     assert door.place.dump() == before
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/members", "GET, HEAD, POST"),
+        ("/v1/keys", "POST"),
+        ("/v1/trades:batch", "POST"),
+        ("/livez", "GET, HEAD"),
+        ("/docs/assets/swagger-ui.css", "GET, HEAD"),
+    ],
+)
+def test_allow_names_the_methods_of_all_routes_at_an_address(door: Door, path: str, allowed: str) -> None:
+    answer = door.ask("DELETE", path, door.operator)
+
+    told(answer, 405, "method-wrong")
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("operation", sorted(WISHES))
+def test_a_header_makes_no_write_of_a_read(door: Door, operation: str) -> None:
+    request = good(door, operation)
+    before = digest(door)
+
+    for override in (b"POST", b"DELETE"):
+        asked = replace(request.sent, method="GET").with_header("X-HTTP-Method-Override", override)
+        # There is a list at some addresses; the rest take no GET.
+        assert send(door, asked).status_code in {200, 405}
+
+    assert digest(door) == before
+
+
+# Queries of what reads
+
+READS = {route.operation: route for _, routes in GROUPS for route in routes if isinstance(route, Read)}
+LISTS = sorted(name for name, route in READS.items() if issubclass(route.query, Page))
+
+
+def address(door: Door, operation: str) -> str:
+    """Write where to read, with a query that passes."""
+    party = door.place.a_member()
+    path = READS[operation].path.replace("{id}", mbr(party.id))
+    return f"/v1{path}?" + ("from=2026-03-01&to=2026-03-02" if operation == "show_statement" else "")
+
+
+BAD_LIMITS = (
+    *("0", "-1", "501", "1e3", "1_0", "5.0", "0x5", "+5", "%205", "5%20", "5%00", "%EF%BC%95", "NaN", "null", ""),
+    *("9" * 19, "9" * 4_301, MARK),
+)
+
+
+@pytest.mark.parametrize("operation", LISTS)
+def test_a_list_takes_one_limit_from_1_to_500_and_one_cursor_that_it_gave(door: Door, operation: str) -> None:
+    where = address(door, operation)
+    queries = [(f"limit={limit}", "/limit") for limit in BAD_LIMITS]
+    queries += [("limit=5&limit=5", "/limit"), ("cursor=a&cursor=a", "/cursor"), (f"limit=5&{MARK}%20=1", "")]
+    queries += [(f"cursor={cursor}", "/cursor") for cursor in ("", MARK, "%E4%B8%AD", "%00", "A" * 1_001, "A" * 10_000)]
+
+    for query, pointer in queries:
+        problem = told(door.ask("GET", f"{where}&{query}", door.operator), 400)
+        assert [fault["pointer"] for fault in problem["errors"]] == [pointer], query
+
+
+def test_a_cursor_is_taken_as_it_was_given_and_not_otherwise(door: Door) -> None:
+    for _ in range(2):
+        door.place.a_trade()
+    page = "/v1/members?limit=1&state=active"
+    given = door.ask("GET", page, door.operator).json()["next"]
+    other = door.ask("GET", "/v1/trades?limit=1", door.operator).json()["next"]
+    assert door.ask("GET", f"{page}&cursor={given}", door.operator).status_code == 200
+
+    spoilt = [given[:-4], given[4:], given + "AAAA", given + "!", "!" + given, given[:8] + "%20" + given[8:]]
+    spoilt += [given + "%0A", given + "=", given.swapcase(), other, other[:24] + given[24:]]
+    for cursor in spoilt:
+        told(door.ask("GET", f"{page}&cursor={cursor}", door.operator), 400, "cursor-wrong")
+    for path, by in (
+        ("/v1/members?limit=1&state=suspended", door.operator),
+        ("/v1/members?limit=1", door.operator),
+        ("/v1/trades?limit=1", door.operator),
+        (page, door.second_operator),
+        (page, door.auditor),
+    ):
+        told(door.ask("GET", f"{path}&cursor={given}", by), 400, "cursor-wrong")
+
+
 WRONG_QUERIES = [
-    ("/v1/members", "?limit=0", "/limit"),
-    ("/v1/members", "?limit=501", "/limit"),
-    ("/v1/members", "?limit=1_0", "/limit"),
-    ("/v1/members", "?limit=%205", "/limit"),
-    ("/v1/members", "?limit=5.0", "/limit"),
-    ("/v1/members", "?limit=%EF%BC%95", "/limit"),
     ("/v1/members", "?state=MARK7391", "/state"),
+    ("/v1/members", "?state=", "/state"),
+    ("/v1/members", "?state=ACTIVE", "/state"),
     ("/v1/members", "?uscc=%00", "/uscc"),
     ("/v1/members", "?uscc=", "/uscc"),
+    ("/v1/members", "?uscc=MARK7391%E2%80%AE", "/uscc"),
+    ("/v1/members", "?uscc=e%CC%81", "/uscc"),
     ("/v1/members", "?surprise=1", "/surprise"),
-    ("/v1/members", "?cursor=MARK7391", "/cursor"),
-    ("/v1/members", "?cursor=%E4%B8%AD", "/cursor"),
-    ("/v1/members", "?cursor=", "/cursor"),
-    ("/v1/members", "?cursor=" + "A" * 1_001, "/cursor"),
     ("/v1/trades", "?contract_number=a%00", "/contract_number"),
+    ("/v1/trades", "?contract_number=" + "A" * 65, "/contract_number"),
     ("/v1/trades", "?external_ref=%3DMARK7391", "/external_ref"),
     ("/v1/trades", "?from=2026-3-2", "/from"),
+    ("/v1/trades", "?from_=2026-03-02", "/from_"),
     ("/v1/trades", "?to=0000-00-00", "/to"),
+    ("/v1/trades", "?to=2023-02-29", "/to"),
+    ("/v1/trades", "?to=2026-03-02T00:00:00%2B08:00", "/to"),
     ("/v1/trades", "?side=buyer", "/side"),
     ("/v1/listings", "?sector=MARK7391", "/sector"),
     ("/v1/products", "?kind=dataset", "/kind"),
     ("/v1/summary", "?as_of=20260302", "/as_of"),
+    ("/v1/summary", "?as_of=%EF%BC%92026-03-02", "/as_of"),
+    ("/v1/summary", "?as_of=2026-03-02%0A", "/as_of"),
     ("/v1/summary", "?known_at=MARK7391", "/known_at"),
     ("/v1/summary", "?known_at=0", "/known_at"),
+    ("/v1/summary", "?known_at=-1", "/known_at"),
+    ("/v1/summary", "?known_at=1%0A", "/known_at"),
+    ("/v1/summary", "?known_at=1e3", "/known_at"),
+    ("/v1/summary", "?known_at=%EF%BC%91", "/known_at"),
+    ("/v1/summary", "?known_at=" + "9" * 19, "/known_at"),
     ("/v1/summary", "?known_at=2026-02-30T00:00:00Z", "/known_at"),
+    ("/v1/summary", "?known_at=2023-02-29T00:00:00Z", "/known_at"),
+    ("/v1/summary", "?known_at=2016-12-31T23:59:60Z", "/known_at"),
+    ("/v1/summary", "?known_at=2026-03-02T24:00:00Z", "/known_at"),
+    ("/v1/summary", "?known_at=2026-03-02T00:00:00", "/known_at"),
     ("/v1/summary", "?known_at=2026-03-02T00:00:00%2B08:00", "/known_at"),
+    ("/v1/summary", "?known_at=2026-03-02t00:00:00z", "/known_at"),
+    ("/v1/summary", "?known_at=2026-03-02T00:00:00.0000001Z", "/known_at"),
     ("/v1/summary", "?dry_run=1", "/dry_run"),
 ]
 
 
 @pytest.mark.parametrize(("path", "query", "pointer"), WRONG_QUERIES)
 def test_a_query_that_is_not_understood_is_malformed(door: Door, path: str, query: str, pointer: str) -> None:
-    problem = check_refused(door.ask("GET", path + query, door.operator), 400)
+    problem = told(door.ask("GET", path + query, door.operator), 400)
 
     assert pointer in [fault["pointer"] for fault in problem["errors"]]
 
 
-def test_a_parameter_given_twice_is_malformed(door: Door) -> None:
-    check_refused(door.ask("GET", f"/v1/members?limit={MARK}&limit=5", door.operator), 400, "query-wrong")
+@pytest.mark.parametrize("operation", sorted(READS))
+def test_a_query_is_percent_encoded_utf_8(door: Door, operation: str) -> None:
+    where = address(door, operation)
+
+    for query in ("a=%ED%A0%80", "a=%FF", "%C0%AF=1"):
+        told(door.ask("GET", f"{where}&{query}", door.operator), 400, "query-wrong")
+
+
+@pytest.mark.parametrize("operation", sorted(READS))
+def test_a_read_takes_no_parameter_that_it_does_not_know(door: Door, operation: str) -> None:
+    where = address(door, operation)
+
+    for query, pointer in (
+        (f"surprise={MARK}", ["/surprise"]),
+        (f"{MARK}%20=1", [""]),
+        ("surprise=1&surprise=1", ["/surprise"]),
+    ):
+        problem = told(door.ask("GET", f"{where}&{query}", door.operator), 400, "query-wrong")
+        assert [fault["pointer"] for fault in problem["errors"]] == pointer
 
 
 @pytest.mark.parametrize(
@@ -205,189 +474,3 @@ def test_a_body_that_is_cut_off_is_malformed(door: Door) -> None:
 
     assert sent[0]["status"] == 400
     assert orjson.loads(sent[1]["body"])["type"] == "/problems/body-cut-off"
-
-
-# What every write refuses
-
-
-def schema_of_body(operation: str) -> dict[str, Any]:
-    _, _, said = OPERATIONS[operation]
-    name = said["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-    schema: dict[str, Any] = DOCUMENT["components"]["schemas"][name]
-    return schema
-
-
-WRONG_TYPE: list[Any] = [{"a": MARK}, [[MARK]], True]
-WRONG_TEXT: list[Any] = [
-    1,
-    "",
-    f" {MARK}",
-    f"{MARK}\u0000",
-    f"{MARK}\u202e",
-    f"={MARK}",
-    f"+{MARK}",
-    f"@{MARK}",
-    f"-{MARK}",
-    f"\uff1d{MARK}",
-    MARK + "e\u0301",
-    MARK * 100,
-]
-WRONG_AMOUNT: list[Any] = [
-    *("", "-1", "+1", "1.0", "1.5", "1e3", " 1", "1 ", "01", "0x1", "1\n", "\uff11\uff12", "9223372036854775808", MARK),
-    *(1, None, True, [MARK], {}),
-]
-WRONG_COUNT: list[Any] = ["1", None, -1, 999_999_999_999_999_999, MARK]
-
-
-def wrong_values(good: Any) -> list[tuple[Any, str]]:
-    """Give values that cannot stand where this good one stands, each with where in it the mistake is."""
-    if isinstance(good, bool):
-        flags: list[Any] = ["true", 1, MARK, {}, None]
-        return [(value, "") for value in flags]
-    if isinstance(good, int):
-        return [(value, "") for value in [*WRONG_COUNT, *WRONG_TYPE]]
-    if isinstance(good, list):
-        whole: list[Any] = [MARK, {"a": MARK}, 1, None]
-        return [*((value, "") for value in whole), ([1], "/0"), ([{"a": MARK}], "/0"), ([MARK], "*")]
-    if isinstance(good, dict):
-        whole = [MARK, 1, None, [MARK]]
-        amount = [({"amount": value, "currency": "CNY"}, "/amount") for value in WRONG_AMOUNT]
-        currency = [({"amount": "1", "currency": value}, "/currency") for value in ("USD", "cny", 1, MARK)]
-        more = [({"amount": "1", "currency": "CNY", "scale": 2}, "/scale"), ({"amount": "1"}, "/currency")]
-        return [*((value, "") for value in whole), *amount, *currency, *more, ({"currency": "CNY"}, "/amount")]
-    return [(value, "") for value in [*WRONG_TEXT, *WRONG_TYPE]]
-
-
-def bad_fields(wish: Wish, schema: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Give bodies with one thing wrong, each with the pointer to it; a `*` at its end leaves open where in the field."""
-    yield wish.body | {"surprise": MARK}, "/surprise"
-    for name in schema.get("required", ()):
-        yield {other: value for other, value in wish.body.items() if other != name}, f"/{name}"
-    for name, good in wish.body.items():
-        if good is None:
-            for day in (MARK, "2026-3-2", "2026-02-30", "20260302", "2026-03-02T00:00:00Z", 20260302, "9999-12-31"):
-                yield wish.body | {name: day}, f"/{name}"
-            continue
-        for value, place in wrong_values(good):
-            if value is not None or name in schema.get("required", ()):
-                yield wish.body | {name: value}, f"/{name}{place}"
-
-
-def every_wrong_field_is_named_by_its_pointer(door: Door, wish: Wish, operation: str) -> None:
-    schema = schema_of_body(operation)
-
-    for body, pointer in bad_fields(wish, schema):
-        answer = door.ask("POST", wish.path, wish.by, body)
-        problem = check_refused(answer, 422)
-        pointers = [fault["pointer"] for fault in problem["errors"]]
-        if pointer.endswith("*"):
-            assert any(found.startswith(pointer[:-1]) for found in pointers), (body, problem)
-        else:
-            assert pointer in pointers, (body, problem)
-        assert all(fault["rule"] for fault in problem["errors"])
-
-
-WIDE = "\uff11" * 12
-"""Twelve full-width digits."""
-
-NOT_JSON: list[bytes] = [
-    b"",
-    b" ",
-    b"{",
-    b"{}{}",
-    b"{} x",
-    b"{'reason': 1}",
-    b'{"reason": "MARK7391",}',
-    b'{"reason": NaN}',
-    b'{"reason": Infinity}',
-    b'{"reason": -Infinity}',
-    b'{"reason": 1e400}',
-    b'{"reason": 1.0}',
-    b'{"reason": 1E3}',
-    b'{"reason": 9223372036854775808}',
-    b'{"reason": -1000000000000000000}',
-    b'{"reason": 01}',
-    b'{"reason": "MARK7391", "reason": "MARK7391"}',
-    b'{"a": {"b": 1, "b": 2}}',
-    b'{"reason": "\x00"}',
-    b'{"reason": "a\nb"}',
-    b'{"reason": "\\ud800"}',
-    b'{"\\udfff": 1}',
-    b'{"reason": "\xff"}',
-    b"\xef\xbb\xbf{}",
-    '{"reason": "MARK7391"}'.encode("utf-16"),
-    b'{"reason": ' + b"[" * 40 + b"]" * 40 + b"}",
-    b'{"reason": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
-    b"/* MARK7391 */ {}",
-]
-
-
-def what_is_not_json_is_malformed(door: Door, wish: Wish, operation: str) -> None:
-
-    for raw in NOT_JSON:
-        check_refused(door.ask("POST", wish.path, wish.by, raw), 400, "not-json")
-    for raw in (b"[]", b"null", b'"MARK7391"', b"1", b"true", b"[{}]"):
-        [fault] = check_refused(door.ask("POST", wish.path, wish.by, raw), 422, "fields-wrong")["errors"]
-        assert not fault["pointer"]
-
-
-def bodies_are_declared_as_json_and_not_long(door: Door, wish: Wish, operation: str) -> None:
-    good = orjson.dumps(wish.body)
-
-    for declared in ("", "text/plain", "application/x-www-form-urlencoded", "application/problem+json", MARK):
-        answer = door.ask("POST", wish.path, wish.by, good, headers={"Content-Type": declared})
-        check_refused(answer, 415, "not-json-type")
-    answer = door.ask("POST", wish.path, wish.by, good, headers={"Content-Encoding": "gzip"})
-    check_refused(answer, 415, "not-json-type")
-    answer = door.ask("POST", wish.path, wish.by, good + b" " * (64 * 1024))
-    check_refused(answer, 413, "body-too-long")
-
-
-def a_write_needs_one_key_of_visible_characters_and_takes_no_query(door: Door, wish: Wish, operation: str) -> None:
-
-    for key in ("", " ", "a b", "k" * 256, "a\tb"):
-        answer = door.ask("POST", wish.path, wish.by, wish.body, headers={"Idempotency-Key": key})
-        check_refused(answer, 400, "key-missing")
-    headers = [("Authorization", f"Bearer {wish.by}"), ("Content-Type", "application/json")]
-    keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
-    for given in ([], keys, [("Idempotency-Key", "k\u00e9".encode())]):
-        sent: Any = [*headers, *given]
-        answer = door.wait(door.client.post(wish.path, content=orjson.dumps(wish.body), headers=sent))
-        check_refused(answer, 400, "key-missing")
-    for query in ("?dry_run=true", f"?{MARK}=1&{MARK}=2"):
-        check_refused(door.ask("POST", wish.path + query, wish.by, wish.body), 400, "query-wrong")
-
-
-def ids_that_nothing_has_are_not_found_however_they_are_written(door: Door, wish: Wish, operation: str) -> None:
-    if "{id}" not in OPERATIONS[operation][1]:
-        return
-    start, _, rest = wish.path.partition("_")
-    prefix, number, end = start[-3:], rest[:12], rest[12:]
-
-    missing = check_refused(door.ask("POST", wish.of_unknown(), wish.by, wish.body), 404, "not-found")
-    for written in (
-        *(number, f"{prefix}_{number[1:]}", f"{prefix}_{number}0", f"{prefix}_{WIDE}", f"xxx_{number}"),
-        *(f"{prefix}_-00000000001", f"{prefix}_%00", f"{prefix.upper()}_{number}", f"{MARK}_1", f"{prefix}_{'0' * 12}"),
-    ):
-        answer = door.ask("POST", f"{start[:-3]}{written}{end}", wish.by, wish.body)
-        assert check_refused(answer, 404) == missing
-
-
-WAYS = (
-    every_wrong_field_is_named_by_its_pointer,
-    what_is_not_json_is_malformed,
-    bodies_are_declared_as_json_and_not_long,
-    a_write_needs_one_key_of_visible_characters_and_takes_no_query,
-    ids_that_nothing_has_are_not_found_however_they_are_written,
-)
-
-
-@pytest.mark.parametrize("operation", sorted(WRITES))
-def test_what_is_spoilt_in_any_way_is_refused_and_nothing_is_recorded(door: Door, operation: str) -> None:
-    wish = WRITES[operation](door)
-    before = door.place.dump()
-
-    for way in WAYS:
-        way(door, wish, operation)
-
-    assert door.place.dump() == before

@@ -701,6 +701,7 @@ REFUSED: list[tuple[Callable[[], object], type[Exception]]] = [
     (lambda: an_old_trade(venue=Venue.OFF_EXCHANGE_FILED, mode=TradeMode.AUCTION), TradeFieldsWrong),
     (lambda: an_old_trade(venue=Venue.OFF_EXCHANGE_FILED), TradeFieldsWrong),
     (lambda: CloseMonth(DAY), MonthWrong),
+    (lambda: CloseMonth(date(2014, 11, 1)), MonthWrong),
     (lambda: CreateKey(Role.MEMBER, "Li", "a" * 64), KeyWrong),
     (lambda: CreateKey(Role.MEMBER, "Li", "a" * 64, "1" * 18), KeyWrong),
     (lambda: CreateKey(Role.OPERATOR, "Li", "a" * 64, a_uscc(1)), KeyWrong),
