@@ -612,14 +612,20 @@ def bad_methods() -> Iterator[Bad]:
 # What is of the right form, and cannot be
 
 
+DAY_RULE = {
+    "draft_listing": "product-fields-wrong",
+    "terminate_trade": "trade-fields-wrong",
+    "review_filing, rejecting": "trade-fields-wrong",
+}
+"""Where it is another type of problem than `date-wrong`."""
+
+
 def bad_days(operation: str, model: type[Body], above: str = "") -> Iterator[Bad]:
     """Date it before the exchanges began, and in the far future."""
     for name, _, kind in fields(model):
         if kind.inner is not date:
             continue
-        rule = {"draft_listing": "product-fields-wrong", "terminate_trade": "trade-fields-wrong"}.get(
-            operation, "date-wrong"
-        )
+        rule = DAY_RULE.get(operation, "date-wrong")
         days = {"before all exchanges": "2014-12-30", "in year 1": "0001-01-01", "in the far future": "9999-12-31"}
         for what, day in days.items():
             # What runs out may run out at any time to come.
