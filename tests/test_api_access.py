@@ -18,6 +18,7 @@ from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.listings.states import ListingState
+from exchange.members.commands import WithdrawMember
 from exchange.members.states import MemberState
 
 EVERYBODY = "member operator auditor regulator"
@@ -294,6 +295,36 @@ def test_a_company_that_left_and_came_back_sees_what_it_did_before(door: Door) -
     assert again.id != sale.buyer.id
     assert [trade["id"] for trade in door.get("/v1/trades", buyer)["data"]] == [trd(sale.id)]
     assert door.get(f"/v1/members/{mbr(sale.buyer.id)}", buyer)["state"] == "withdrawn"
+
+
+def test_a_company_that_has_not_applied_has_nothing_of_its_own(door: Door) -> None:
+    sale = door.place.a_trade()
+    newcomer = door.of(door.place.a_company())
+
+    assert door.get("/v1/trades", newcomer) == door.get("/v1/products", newcomer) == {"next": None, "data": []}
+    assert len(door.get("/v1/trades", door.of(sale.buyer))["data"]) == 1
+
+
+def test_what_a_company_did_in_two_memberships_is_listed_in_order_page_by_page(door: Door) -> None:
+    sale = door.place.a_trade()
+    door.place.a_trade(buyer=sale.buyer, offer=sale.offer)
+    for _ in range(2):
+        door.place.a_trade(buyer=sale.seller)
+    door.place.do(WithdrawMember(sale.seller.id, "as it should be"), sale.seller.by)
+    again = door.place.a_member(by=sale.seller.by)
+    door.place.a_trade(buyer=sale.buyer, offer=door.place.a_listing(again))
+    company = door.of(sale.seller)
+
+    trades = [trade["id"] for trade in door.get("/v1/trades", company)["data"]]
+    products = [product["id"] for product in door.get("/v1/products", company)["data"]]
+
+    assert (len(trades), len(products)) == (5, 2)
+    for found, path in ((trades, "/v1/trades"), (products, "/v1/products")):
+        assert found == sorted(found)
+        for limit in (1, 2, 3):
+            assert [row["id"] for row in door.all_of(path, company, limit)] == found
+    assert len(door.all_of("/v1/trades", company, 1, side="buyer")) == 2
+    assert len(door.all_of("/v1/trades", company, 1, side="seller", state="contracted")) == 3
 
 
 def test_a_party_sees_its_own_reference_only(door: Door) -> None:
