@@ -12,6 +12,7 @@ import pytest
 from bad_inputs import (
     MARK,
     NO_OBJECT,
+    NOT_JSON,
     Bad,
     Sent,
     bad_bodies,
@@ -294,6 +295,58 @@ def test_numbers_that_no_column_holds_are_refused(door: Door) -> None:
         assert pointer in [fault["pointer"] for fault in told(answer, 422)["errors"]]
 
     assert door.place.dump() == before
+
+
+def test_each_bad_line_of_a_batch_is_refused_by_itself(door: Door) -> None:
+    wish = WRITES["create_trade"](door)
+    raws = {name: raw for name, raw in NOT_JSON.items() if raw.strip() and len(raw.splitlines()) == 1}
+    fields = [bad for bad in bad_fields(NewTrade, wish.body) if bad.pointer]
+    sent = Sent("", orjson.dumps(wish.body), ())
+    lines = [*raws.values(), *NO_OBJECT.values(), *(bad.spoil(sent).content for bad in fields), sent.content]
+    before = digest(door)
+
+    answer = door.ask(
+        "POST", f"/v1{batches.PATH}", wish.by, b"\n".join(lines), headers={"Content-Type": batches.NDJSON_TYPE}
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert MARK not in answer.text
+    *refusals, accepted = answer.json()["data"]
+    problems = [one["problem"] for one in refusals]
+    assert [one["index"] for one in refusals] == list(range(len(lines) - 1))
+    assert {one["type"] for one in problems[: len(raws)]} == {"/problems/not-json"}
+    assert {one["type"] for one in problems[len(raws) : -len(fields)]} == {"/problems/fields-wrong"}
+    for bad, problem in zip(fields, problems[-len(fields) :], strict=True):
+        assert (problem["status"], problem["type"]) == (bad.status, f"/problems/{bad.type}"), bad.name
+        assert bad.pointer in [fault["pointer"] for fault in problem["errors"]], bad.name
+        assert problem["remedy"]
+    assert accepted["status"] == 201
+    position, *_ = digest(door)
+    assert position == before[0] + 1
+
+
+BAD_BATCHES = {
+    "no items": (b"[]", "", "batch-too-long", 422),
+    "no lines": (b"\n \n", "", "not-json", 400),
+    "an object": (b'{"items": []}', "", "not-json", 400),
+    "1,001 items together": (b"[" + b",".join([b"{}"] * 1_001) + b"]", "?atomic=true", "batch-too-long", 422),
+    "10,001 items": (b"[" + b",".join([b"{}"] * 10_001) + b"]", "", "batch-too-long", 422),
+    "another flag": (b"[{}]", "?atomic=yes", "query-wrong", 400),
+    "a flag in capitals": (b"[{}]", "?atomic=TRUE", "query-wrong", 400),
+    "an empty flag": (b"[{}]", "?atomic=", "query-wrong", 400),
+    "two flags": (b"[{}]", "?atomic=true&atomic=true", "query-wrong", 400),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BATCHES)
+def test_a_batch_that_is_none_is_refused(door: Door, name: str) -> None:
+    raw, query, kind, status = BAD_BATCHES[name]
+    key = door.of(door.place.a_member())
+    before = digest(door)
+
+    told(door.ask("POST", f"/v1{batches.PATH}{query}", key, raw), status, kind)
+
+    assert digest(door) == before
 
 
 @pytest.mark.parametrize(
