@@ -1,5 +1,6 @@
 """What a text must be to get in: so that no screen, file or spreadsheet it later reaches has to defend itself."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -8,6 +9,10 @@ from exchange.problems import Fault
 
 FORMULA_STARTS: Final = frozenset("=+-@\t\r＝＋－＠")
 UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+UNSEEN_LETTERS: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Fillers, joiners, selectors and the empty Braille pattern: not seen either, though their categories are those of letters and marks."""
 
 NAME_LIMIT: Final = 120
 REFERENCE_LIMIT: Final = 64
@@ -22,7 +27,8 @@ def text_fault(text: str, limit: int) -> str | None:
         return f"must have at most {limit} characters"
     if text[0] in FORMULA_STARTS:
         return "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
-    if any(unicodedata.category(character) in UNSEEN_CATEGORIES for character in text):
+    unseen = UNSEEN_LETTERS.search(text) or any(unicodedata.category(letter) in UNSEEN_CATEGORIES for letter in text)
+    if unseen:
         return "must have no control, invisible or unassigned characters"
     if not unicodedata.is_normalized("NFC", text):
         return "must be in Unicode's normal form NFC"

@@ -454,11 +454,15 @@ class Model:
         }
 
     def record_assessment(self, c: Any, by: Caller) -> Thing:
-        refuse(NotFound=c.version_id not in self.versions)
-        owner = self.products[self.versions[c.version_id]["product"]]["owner"]
         assessor = self.own(by)
         if assessor is None:
             raise Refused("CompanyUnknown")
+        refuse(
+            NotActive=not self.is_active(assessor, self.today),
+            AssessorNotIndependent="service_org" not in self.members[assessor]["roles"],
+        )
+        refuse(NotFound=c.version_id not in self.versions)
+        owner = self.products[self.versions[c.version_id]["product"]]["owner"]
         refuse(**self.assessor_refusals(owner, assessor, self.today))
         self.assessments.append({"version": c.version_id, "kind": c.kind})
         return {"id": f"asm_{self.position:012}", "kind": c.kind, "parties": [owner, assessor]}
@@ -611,6 +615,9 @@ class Model:
         buyer = named if sells else own
         refuse(BuyerWrong=buyer not in self.members)
         assert buyer is not None
+        named_one, day = self.members[buyer], getattr(c, "effective_on", self.today)
+        seen = by.uscc in {None, named_one["uscc"]} or named_one["state"] == "active"
+        refuse(BuyerWrong=not seen and not self.is_active(buyer, day))
         return buyer, seller, listing
 
     def due(self, listing: Thing, quantity: int) -> tuple[int, int, int] | None:

@@ -757,3 +757,4 @@ def test_every_problem_has_a_title_and_a_name_of_its_own() -> None:
     kinds = [kind for kind in all_of(Problem) if kind.__module__.startswith("exchange.")]
 
     assert all(kind.title().endswith(".") for kind in kinds)
+    assert [kind for kind in kinds if not kind.remedy and not kind.__subclasses__()] == []

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final, NoReturn, TypeVar
+from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,6 +16,7 @@ BODY_LIMIT: Final = 64 * 1024
 DEPTH_LIMIT: Final = 32
 DIGIT_LIMIT: Final = 18
 JSON_TYPE: Final = "application/json"
+UTF_8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 _SHOWABLE: Final = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 
 
@@ -49,7 +52,7 @@ class BodyCutOff(Malformed):
 class NotJsonType(UnsupportedMedia):
     """The body must be declared as what it is."""
 
-    remedy = "Send `Content-Type: application/json`, uncompressed."
+    remedy = "Send one `Content-Type: application/json`, in UTF-8, uncompressed."
 
 
 class FieldsWrong(Invalid):
@@ -67,7 +70,7 @@ class QueryWrong(Malformed):
 async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple[str, ...] = (JSON_TYPE,)) -> bytes:
     """Read a body of at most `limit` bytes. Raises NotJsonType, BodyTooLong, BodyCutOff."""
     if media_type(request) not in media_types or "content-encoding" in request.headers:
-        raise NotJsonType("The media type is " + " or ".join(media_types) + ", and nothing is compressed.")
+        raise NotJsonType("The media type is " + " or ".join(media_types) + ", in UTF-8, and nothing is compressed.")
     chunks, size = [], 0
     try:
         async for chunk in request.stream():
@@ -81,8 +84,10 @@ async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple
 
 
 def media_type(request: Request) -> str:
-    """Give the declared type of a body, without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    """Give the declared type of a body, without its parameters; nothing where it is declared twice, or not to be in UTF-8."""
+    declared = request.headers.getlist("content-type")
+    kind, *parameters = (part.strip() for part in (declared[0] if len(declared) == 1 else "").lower().split(";"))
+    return kind if all(part in UTF_8 for part in parameters if part.startswith("charset")) else ""
 
 
 def parsed(raw: bytes) -> Any:
@@ -132,10 +137,13 @@ def faults_of(error: ValidationError) -> list[Fault]:
 
 def query(model: type[B], request: Request) -> B:
     """Read a query string. Raises QueryWrong."""
-    pairs = request.query_params.multi_items()
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise QueryWrong("A parameter is given twice.")
+    try:
+        pairs = parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise QueryWrong("The query string is not UTF-8, percent-encoded.") from None
+    if repeated := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
+        faults = (Fault(f"/{name}", "must be given once") for name in _showable(tuple(repeated)))
+        raise QueryWrong("A parameter is given twice.", *faults)
     try:
         return model.model_validate_strings(dict(pairs))
     except ValidationError as error:
@@ -174,13 +182,13 @@ def _refuse_number(_: str) -> NoReturn:
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    level = [value]
-    while level and limit >= 0:
+    level = [value] if isinstance(value, (dict, list)) else []
+    while level and limit:
         level = [
             inner
             for outer in level
-            if isinstance(outer, (dict, list))
             for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list))
         ]
         limit -= 1
     return bool(level)

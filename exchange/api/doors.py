@@ -99,7 +99,8 @@ def office(request: Request) -> Office:
 
 async def authenticated(request: Request, roles: frozenset[Role], cache_s: float = CALLER_CACHE_S) -> KeyHolder:
     """Say who asks, as known no longer than `cache_s` seconds ago. Raises Unauthenticated, RoleLacksRoute."""
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.getlist("authorization")
+    scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
     digest = secret_hash(text) if scheme.lower() == "bearer" else None
     caller = await _caller(office(request), digest, cache_s) if digest else None
     if caller is None:
@@ -156,7 +157,7 @@ def tag(changed_at: int) -> str:
 
 def request_hash(request: Request, canonical: bytes) -> bytes:
     """Hash what is asked: method, path with its query, and the body in its one form."""
-    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    digest = hashlib.sha256(f"{request.method} {request.scope['path']}?{request.url.query}\n".encode())
     digest.update(canonical)
     return digest.digest()
 

@@ -10,6 +10,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from exchange.journal.journal import DatabaseAway
 from exchange.problems import (
@@ -28,6 +29,8 @@ from exchange.problems import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = "1"
+FILES_ALLOW: Final = "GET, HEAD"
+"""What the addresses of files take, which are no routes."""
 
 STATUS: Final[dict[type[Problem], int]] = {
     Malformed: 400,
@@ -117,10 +120,20 @@ async def _problem(_: Request, problem: Exception) -> Response:
     return respond(problem)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+def _allowed(request: Request) -> str:
+    """List the methods of all routes at an address: Starlette names those of the first alone."""
+    found = (
+        route.methods or set()
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+    )
+    return ", ".join(sorted(set[str]().union(*found))) or FILES_ALLOW
+
+
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
-        return respond(MethodWrong("The method is not one of those in `Allow`."), 405, dict(error.headers or {}))
+        return respond(MethodWrong("The method is not one of those in `Allow`."), 405, {"Allow": _allowed(request)})
     return respond(NoRoute("There is no such route."))
 
 

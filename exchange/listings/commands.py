@@ -33,6 +33,7 @@ from exchange.listings.tables import (
     ProductVersion,
 )
 from exchange.members.commands import OPERATOR_ONLY, OPERATOR_OR_MEMBER, check_reason
+from exchange.members.rules import Standing
 from exchange.members.standing import (
     active_standing,
     business_day_of_change,
@@ -289,9 +290,11 @@ class RecordAssessment(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Record it."""
+        # First what is asked of the assessor alone: to who cannot assess, no answer tells which versions there are.
+        assessor = _acting_member(work)
+        check_assessor(work, assessor, work.today)
         version = work.get(ProductVersion, self.version_id)
         owner = work.get(Member, work.get(DataProduct, version.product_id).owner_id)
-        assessor = _acting_member(work)
         check_independent(work, owner, assessor, work.today)
         assessment = work.insert(
             Assessment,
@@ -310,11 +313,17 @@ class RecordAssessment(Command):
         }
 
 
-def check_independent(work: UnitOfWork, owner: Member, assessor: Member, day: date) -> None:
-    """Check that an assessor may assess an owner's version. Raises NotActive, AssessorNotIndependent."""
-    assessing = active_standing(work, assessor, day, "assessor")
+def check_assessor(work: UnitOfWork, assessor: Member, day: date) -> Standing:
+    """Check that a member may assess at all, and say how it stands. Raises NotActive, AssessorNotIndependent."""
+    found = active_standing(work, assessor, day, "assessor")
     if MemberRole.SERVICE_ORG not in assessor.roles:
         raise AssessorNotIndependent("The assessor does not have the role `service_org`.")
+    return found
+
+
+def check_independent(work: UnitOfWork, owner: Member, assessor: Member, day: date) -> None:
+    """Check that an assessor may assess an owner's version. Raises NotActive, AssessorNotIndependent."""
+    assessing = check_assessor(work, assessor, day)
     if assessing.group == active_standing(work, owner, day, "owner").group:
         raise AssessorNotIndependent("The assessor is the owner, or of its group.")
 

@@ -12,6 +12,7 @@ from exchange.identifiers import ListingId, ProductId
 from exchange.journal.queries import Moment
 from exchange.listings.states import ListingState
 from exchange.listings.tables import DataProduct, Listing, ListingHistory, ProductKind, ProductVersion, Sector
+from exchange.members.queries import first_ids, memberships
 from exchange.members.tables import Member
 from exchange.problems import unseen
 
@@ -136,14 +137,18 @@ def list_products(
     session: Session, company: str | None, after: int | None, limit: int
 ) -> list[tuple[DataProduct, Member]]:
     """List products with their owners, the oldest first; to a company its own."""
+    later: list[ColumnElement[bool]] = [] if after is None else [col(DataProduct.id) > after]
     query = (
         select(DataProduct, Member)
         .join(Member, col(Member.id) == DataProduct.owner_id)
+        .where(*later)
         .order_by(col(DataProduct.id))
         .limit(limit)
     )
     if company is not None:
-        query = query.where(Member.uscc == company)
-    if after is not None:
-        query = query.where(col(DataProduct.id) > after)
+        walks = [
+            select(col(DataProduct.id)).where(DataProduct.owner_id == number, *later)
+            for number in memberships(session, company)
+        ]
+        query = query.where(col(DataProduct.id).in_(first_ids(session, walks, limit)))
     return [(product, owner) for product, owner in session.exec(query)]

@@ -56,6 +56,8 @@ class Barred(Conflict):
 class NotBarred(Conflict):
     """The company is not barred."""
 
+    remedy = "Let the company apply anew: nothing stands against it."
+
 
 class StillOpen(Conflict):
     """The member has open trades."""

@@ -18,7 +18,14 @@ from exchange.listings.rules import ListingNotTradable
 from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
 from exchange.members.commands import OPERATOR_ONLY, NothingChanges, ReasonWrong, check_reason
-from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
+from exchange.members.standing import (
+    check_past,
+    history_needed,
+    known,
+    own_company_needed,
+    own_member_id,
+    party_needed,
+)
 from exchange.members.tables import Company, Member
 from exchange.money import Price
 from exchange.problems import Conflict, Fault, Invalid, NotFound, unseen
@@ -96,8 +103,11 @@ def _listing_needed(
         yield [*history_needed(work, sides, day), *listing_history_needed(work, [listing_id], day), CLOSING_NEEDED]
 
 
-def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None) -> Parties:
-    """Give the parties to a trade in a listing: who acts is the buyer, or the seller who names one. Raises BuyerWrong, NotFound."""
+def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None, day: date) -> Parties:
+    """Give the parties to a trade in a listing on a day: who acts is the buyer, or the seller who names one.
+
+    Raises BuyerWrong, NotFound.
+    """
     seller = work.get(Member, listing.owner_id)
     own_id = own_member_id(work)
     sells = work.caller.uscc is None or work.caller.uscc == seller.uscc
@@ -110,8 +120,8 @@ def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None
     if own_id is None and buyer_id is None:
         raise NotFound("Your company has not applied for membership yet.")
     buyer = work.find(Member, buyer_id or own_id)
-    if buyer is None:
-        raise BuyerWrong("There is no such member.", Fault("/buyer_id", "must be the id of a member"))
+    if buyer is None or not known(work, buyer, day):
+        raise BuyerWrong("There is no such active member.", Fault("/buyer_id", "must be the id of an active member"))
     return Parties(buyer, seller)
 
 
@@ -174,7 +184,7 @@ class TakeListing(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, own_member_id(work))
+        parties = _offer_parties(work, listing, own_member_id(work), work.today)
         if parties.buyer.uscc == parties.seller.uscc:
             raise rules.SameParty("A company does not take its own listing.")
         check_tradable(work, listing, work.today)
@@ -232,7 +242,7 @@ class ProposeTrade(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, work.today)
         side = side_of(work, parties)
         deal = Deal(
             parties=parties,
@@ -275,7 +285,7 @@ class FileTrade(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         side = side_of(work, parties)
         check_past(work, self.effective_on)
         deal = Deal(
@@ -320,7 +330,7 @@ class RecordAuction(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         check_past(work, self.effective_on)
         deal = Deal(
             parties=parties,
