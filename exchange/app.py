@@ -73,7 +73,7 @@ class RequestIds:
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the application; uvicorn's factory. Starting it raises SchemaNotCurrent where the database is not up to date."""
-    chosen = settings or Settings()
+    chosen = settings or Settings.read()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -71,8 +71,9 @@ class Database:
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def __str__(self) -> str:
-        """Name the database without its password."""
-        return self._url.render_as_string(hide_password=True)
+        """Name the database without its password, wherever in the URL it stands."""
+        shown = {name: "***" if "password" in name else value for name, value in self._url.query.items()}
+        return self._url.set(query=shown).render_as_string(hide_password=True)
 
     async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on one snapshot."""

@@ -20,6 +20,7 @@ from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
 from exchange.app import openapi_json
+from exchange.cli.operating import settings
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
@@ -378,6 +379,9 @@ def openapi() -> None:
     Example: exchange openapi > openapi/exchange.json
     """
     typer.echo(openapi_json(), nl=False)
+
+
+app.command()(settings)
 
 
 @app.command()
