@@ -85,6 +85,7 @@ async def authenticated(request: Request, roles: frozenset[Role], cache_s: float
     caller = await _caller(office(request), digest, cache_s) if digest else None
     if caller is None:
         raise Unauthenticated("No live key was sent.")
+    request.scope["caller"] = caller
     if caller.role not in roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
     return caller
