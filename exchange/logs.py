@@ -82,10 +82,10 @@ def lines_of(error: BaseException) -> Iterator[str]:
         yield f"  {frame.f_code.co_filename}:{number} {frame.f_code.co_name}"
 
 
-def words_of(error: BaseException) -> str:
+def words_of(error: BaseException | None) -> str:
     """Give an error's words where it is known that they quote no value; else nothing."""
     if isinstance(error, DBAPIError):
-        return words_of(error.orig) if error.orig is not None else ""
+        return words_of(error.orig)
     if isinstance(error, asyncpg.PostgresError):
         # Its text goes on with DETAIL, which quotes the row; what is wrong with a value is said with the value.
         said = f"{error.args[0]} " if error.args and not str(error.sqlstate).startswith(DATA_EXCEPTION) else ""

@@ -33,7 +33,7 @@ COMMANDS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 log = logging.getLogger(__name__)
 
 # When each series began would double them all, and Prometheus sees a restart by itself.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
