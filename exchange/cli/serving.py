@@ -11,7 +11,8 @@ Told to stop (SIGTERM, SIGINT), it goes through these steps:
 import asyncio
 import logging
 import socket
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -75,8 +76,27 @@ class Server(uvicorn.Server):
         log.info("stopping")
         self._state.stopping = True
         await asyncio.sleep(self._drain_s)
-        for server in self.servers:
-            server.close()
+        await self._listen_no_more(sockets or [])
         await asyncio.sleep(LINGER_S)
         await super().shutdown(sockets)
         log.info("stopped")
+
+    async def _listen_no_more(self, sockets: list[socket.socket]) -> None:
+        # To close a listening socket resets the connections that the kernel has made on it and nobody has taken: take them first.
+        twins = [one.dup() for one in sockets]
+        for server in self.servers:
+            server.close()
+        taken: list[socket.socket] = []
+        for twin in twins:
+            with twin, suppress(BlockingIOError):
+                while True:
+                    taken.append(twin.accept()[0])
+        for one in taken:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, one)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
