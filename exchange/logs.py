@@ -85,7 +85,8 @@ def lines_of(error: BaseException) -> Iterator[str]:
 def words_of(error: BaseException | None) -> str:
     """Give an error's words where it is known that they quote no value; else nothing."""
     if isinstance(error, DBAPIError):
-        return words_of(error.orig)
+        # What asyncpg says stands behind the adapter's own error.
+        return words_of(error.orig) or words_of(getattr(error.orig, "__cause__", None))
     if isinstance(error, asyncpg.PostgresError):
         # Its text goes on with DETAIL, which quotes the row; what is wrong with a value is said with the value.
         said = f"{error.args[0]} " if error.args and not str(error.sqlstate).startswith(DATA_EXCEPTION) else ""

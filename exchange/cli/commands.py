@@ -18,7 +18,7 @@ from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
 from exchange.app import create_app, openapi_json
-from exchange.cli.operating import settings
+from exchange.cli.operating import doctor, settings
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.cli.serving import Server, listener
@@ -368,6 +368,7 @@ def openapi() -> None:
 
 
 app.command()(settings)
+app.command()(doctor)
 
 
 @app.command()

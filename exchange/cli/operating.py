@@ -1,4 +1,4 @@
-"""What operators ask of a set-up: which settings are in force."""
+"""What operators ask of a set-up: which settings are in force, and whether all is well."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import orjson
 import typer
 from pydantic import SecretStr
 
-from exchange.cli.running import console
+from exchange.cli.running import FOUND_WANTING, console, wait
 from exchange.database import Database
 from exchange.problems import Invalid
 from exchange.settings import FILE_SUFFIX, Settings, variable
@@ -86,3 +86,23 @@ def settings(
     width = max(len(one.variable) for one in found)
     for one in found:
         console.print(f"{one.variable:{width}}  {'none' if one.value is None else one.value}  ({one.source})")
+
+
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Look at this set-up and say what is wrong and what helps, one line per check; exit status 1 where something is wrong.
+
+    ✓ good, ✗ wrong, ! doubtful, – not looked at.
+
+    Example: exchange doctor
+    """
+    from exchange.cli.doctor import MARKS, Verdict, examine
+
+    found = wait(examine())
+    if as_json:
+        told = [{"check": name, **asdict(one)} for name, one in found]
+        typer.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+    else:
+        for name, one in found:
+            console.print(f"{MARKS[one.verdict]} {name}: {one.said} {one.remedy}".rstrip())
+    if any(one.verdict is Verdict.WRONG for _, one in found):
+        raise typer.Exit(FOUND_WANTING)
