@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -421,3 +422,12 @@ def test_the_clock_of_the_doctor_is_the_doors(monkeypatch: pytest.MonkeyPatch, l
     monkeypatch.setattr(clock, "now", lambda: datetime(1969, 12, 31, tzinfo=UTC))
 
     assert look(line)["clock"][0] == "wrong"
+
+
+def test_every_check_is_in_the_documentation() -> None:
+    document = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = document.split("## Doctor")[1].split("## Logs")[0]
+    rows = re.findall(r"^\| ([a-zA-Z, ]+) \|", table, re.MULTILINE)
+
+    named = {name for row in rows for name in row.split(", ")} - {"check"}
+    assert named == {"settings", *(check.name for check in doctor.CHECKS)}

@@ -1,8 +1,10 @@
 """The figures for Prometheus: what moves them, and that nothing but closed lists is in their labels."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -290,3 +292,15 @@ def test_who_looks_on_and_fails_does_not_stop_the_journal(caplog: pytest.LogCapt
     assert (first.replayed, second.replayed) == (False, True)
     assert seen == [1, 1]
     assert caplog.messages == ["A batch could not be noted"] * 2
+
+
+def test_every_figure_is_in_the_documentation() -> None:
+    app = create_app(Settings(database_url="sqlite:///nowhere.db"))
+    document = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
+    names = {
+        family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+        for family in app.state.metrics.registry.collect()
+        if family.name.startswith("exchange_")
+    }
+
+    assert set(re.findall(r"^\| `(exchange_[a-z_]+)` \|", document, re.MULTILINE)) == names
