@@ -32,21 +32,27 @@ DATA_EXCEPTION: Final = "22"
 
 
 def configure(level: LogLevel, form: LogFormat | None) -> None:
-    """Log from now on to stderr; other libraries' lines only from warnings on. Without a form, a terminal is written to as one."""
+    """Log from now on to stderr; other libraries' lines only from warnings on. Without a form, a terminal is written to as one.
+
+    What is logged with each request goes to structlog at once, which takes a fraction of the time that `logging` takes; both write the same.
+    """
     renderer: Processor
     if (form or ("console" if sys.stderr.isatty() else "json")) == "json":
         renderer = structlog.processors.JSONRenderer(serializer=_json)
     else:
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    common: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+    ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
-                structlog.contextvars.merge_contextvars,
                 structlog.stdlib.ExtraAdder(allow=FIELDS),
-                structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+                *common,
                 _tell_exception,
             ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
@@ -58,6 +64,19 @@ def configure(level: LogLevel, form: LogFormat | None) -> None:
     root.setLevel(max(chosen, logging.WARNING))
     logging.getLogger(OWN).setLevel(chosen)
     logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[*common, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(chosen),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
+def fast(name: str) -> structlog.typing.FilteringBoundLogger | None:
+    """Give a logger that bears a line for each request; None where nobody configured a log."""
+    if not structlog.is_configured():
+        return None
+    made: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger=name)
+    return made
 
 
 def _json(event: EventDict, **_: object) -> str:

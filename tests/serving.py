@@ -1,7 +1,9 @@
 """The server as a process of its own, with its log in a file; and keys for those who ask it."""
 
+import asyncio
 import os
 import secrets
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import orjson
 from commandline import ROOT, process
 from exchanges import Exchange
@@ -58,3 +61,23 @@ def a_secret(place: Exchange, role: Role, person: str = "Li", uscc: str | None =
     secret = written_secret(secrets.token_bytes(32))
     place.do(CreateKey(role, person, secret_hash(secret) or "", uscc), place.operator())
     return secret
+
+
+def let_it_refuse(url: str, value: str) -> None:
+    """Let the database refuse a personal datum by its value; PostgreSQL then quotes the whole row."""
+
+    async def on_postgres() -> None:
+        connection = await asyncpg.connect(url)
+        rule = f"CHECK (value <> '{value}')"
+        await connection.execute(f"ALTER TABLE personal_datum ADD CONSTRAINT storable {rule}")
+        await connection.close()
+
+    if url.startswith("postgresql"):
+        asyncio.run(on_postgres())
+        return
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    connection.execute(
+        f"CREATE TRIGGER storable BEFORE INSERT ON personal_datum WHEN NEW.value = '{value}' "
+        "BEGIN SELECT RAISE(ABORT, 'not storable'); END"
+    )
+    connection.close()

@@ -20,7 +20,7 @@ import pytest
 import structlog
 from doors import application
 from exchanges import Exchange
-from serving import a_secret, served
+from serving import a_secret, let_it_refuse, served
 from sqlalchemy.exc import OperationalError
 
 from exchange import logs
@@ -36,30 +36,10 @@ MARK = "MARK7391"
 UNSTORABLE = f"张三{MARK}-unstorable"
 
 
-def a_database_that_refuses_a_name(url: str) -> None:
-    """Let the database refuse a row by its value; PostgreSQL then quotes the whole row."""
-
-    async def on_postgres() -> None:
-        connection = await asyncpg.connect(url)
-        rule = f"CHECK (value <> '{UNSTORABLE}')"
-        await connection.execute(f"ALTER TABLE personal_datum ADD CONSTRAINT storable {rule}")
-        await connection.close()
-
-    if url.startswith("postgresql"):
-        asyncio.run(on_postgres())
-        return
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    connection.execute(
-        f"CREATE TRIGGER storable BEFORE INSERT ON personal_datum WHEN NEW.value = '{UNSTORABLE}' "
-        "BEGIN SELECT RAISE(ABORT, 'not storable'); END"
-    )
-    connection.close()
-
-
 def test_no_secret_and_no_name_is_ever_logged(database_url: str, tmp_path: Path) -> None:
     with Exchange.at(database_url) as place:
         operator = a_secret(place, Role.OPERATOR, f"李四{MARK}")
-    a_database_that_refuses_a_name(database_url)
+    let_it_refuse(database_url, UNSTORABLE)
     named = {"legal_representative": f"张三{MARK}", "contact": f"0731-{MARK}", "group_parent_uscc": None}
     bearer = {"Authorization": f"Bearer {operator}"}
 
@@ -170,6 +150,7 @@ def _own_log() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
     yield
     structlog.contextvars.clear_contextvars()
+    structlog.reset_defaults()
     root.handlers[:], root.level, own.level = before
     logging.captureWarnings(capture=False)
 

@@ -80,12 +80,19 @@ class Metrics:
             "exchange_journal_head_position", "The last position that this process wrote or read", registry=all_of
         )
 
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        """Those that have begun: to find them by their labels takes longer than to count."""
+
     # Requests
 
     def request_done(self, operation: str, method: str, status: int, seconds: float, problem: str | None) -> None:
         """Take note of a request."""
-        self._requests.labels(operation, method, status).inc()
-        self._durations.labels(operation, method).observe(seconds)
+        counted = self._series.get((operation, method, status))
+        if counted is None:
+            counted = self._requests.labels(operation, method, status), self._durations.labels(operation, method)
+            self._series[operation, method, status] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
         if problem is not None:
             self._problems.labels(problem).inc()
 

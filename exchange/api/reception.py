@@ -1,10 +1,10 @@
 """What every request passes first and last: it gets its id, is counted, measured and logged, and is told to hang up where the service stops."""
 
-import logging
 import re
 import secrets
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from starlette.datastructures import MutableHeaders, State
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exchange import logs
 from exchange.access.callers import KeyHolder
 from exchange.api.metrics import Metrics
 from exchange.identifiers import DIGITS, Prefix, written_id
@@ -22,8 +23,6 @@ OTHER_METHOD: Final = "other"
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _ID: Final = re.compile(rf"(?:{'|'.join(Prefix)})_[0-9]{{{DIGITS}}}", re.ASCII)
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Reception:
         self._places = places
         self._metrics = metrics
         self._state = state
-        self._access_log = access_log
+        self._log = logs.fast(__name__) if access_log else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -70,22 +69,28 @@ class Reception:
         scope["request_id"] = request_id
         # Not taken back at the end: the server may still log of this request, and each has a task, and so a context, of its own.
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        status = 500
+        status, answered = 500, False
 
         async def send_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
                 if self._state.stopping:
                     headers["Connection"] = "close"
+            else:
+                answered = not message.get("more_body", False)
             await send(message)
 
         began = time.perf_counter()
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_on)
+        except Exception:
+            # A defect that was answered has been logged too: passed on, it would have the server log it again, and hang up unannounced.
+            if not answered:
+                raise
         finally:
             self._metrics.in_flight.dec()
             self._note(scope, status, time.perf_counter() - began)
@@ -95,9 +100,11 @@ class Reception:
         method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         problem: str | None = scope.get("problem")
         self._metrics.request_done(place.operation, method, status, seconds, problem)
-        if self._access_log and log.isEnabledFor(logging.INFO):
+        if self._log is not None:
             said = {"operation": place.operation, "method": method, "path": place.path, "status": status}
-            log.info("request", extra=said | _who_and_what(scope) | {"duration_ms": round(seconds * 1_000, 3)})
+            # Where nobody reads the log any more, requests are served all the same.
+            with suppress(OSError):
+                self._log.info("request", **said, **_who_and_what(scope), duration_ms=round(seconds * 1_000, 3))
 
 
 def _who_and_what(scope: Scope) -> dict[str, object]:
