@@ -5,8 +5,10 @@ ever waits for a disk and two drivers do all the work.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -41,7 +43,13 @@ class DatabaseUrlWrong(Invalid):
 
 
 def connect_sqlite(path: Path) -> sqlite3.Connection:
-    """Open a SQLite file as everything here does; the caller begins and ends its transactions itself."""
+    """Open a SQLite file as everything here does; the caller begins and ends its transactions itself.
+
+    A file that is made is its owner's alone, for it holds personal data; SQLite gives the files beside it the same mode.
+    """
+    with suppress(OSError):
+        # Only a new file: to close one that SQLite has open would give up its locks. What cannot be made is said by SQLite itself.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, timeout=SQLITE_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
@@ -71,8 +79,9 @@ class Database:
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def __str__(self) -> str:
-        """Name the database without its password."""
-        return self._url.render_as_string(hide_password=True)
+        """Name the database without its password, wherever in the URL it stands."""
+        shown = {name: "***" if "password" in name else value for name, value in self._url.query.items()}
+        return self._url.set(query=shown).render_as_string(hide_password=True)
 
     async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on one snapshot."""

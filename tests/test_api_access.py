@@ -56,8 +56,9 @@ WHO = {
     **dict.fromkeys(("show_summary", "list_queues", "show_queue", "search"), "operator auditor regulator"),
     "show_life": "nobody needs a key",
     "show_readiness": "nobody needs a key",
+    "show_metrics": "nobody needs a key",
 }
-OPEN = {"show_life", "show_readiness"}
+OPEN = {"show_life", "show_readiness", "show_metrics"}
 
 CLOSED = sorted(set(OPERATIONS) - OPEN)
 ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}

@@ -280,7 +280,7 @@ def test_who_waits_for_nothing_is_told_so_in_time_and_at_once_when_the_service_s
     async def stopped() -> httpx.Response:
         waiting = asyncio.create_task(door.send("GET", "/v1/events", operator, after=after, wait=30))
         await asyncio.sleep(0.1)
-        door.app.state.office.stopping.set()
+        door.app.state.stopping = True
         return await asyncio.wait_for(waiting, 10)
 
     assert door.wait(stopped()).json()["data"] == []

@@ -83,6 +83,7 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
     paths[f"/v1{batches.PATH}"] = {"post": _batch()}
     paths["/livez"] = {"get": _health("show_life", "Say that the process answers", health.LiveShape)}
     paths["/readyz"] = {"get": _health("show_readiness", "Say that the database can be read", health.ReadyShape, 503)}
+    paths["/metrics"] = {"get": _metrics()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -191,6 +192,19 @@ def _health(operation: str, summary: str, shape: type[BaseModel], *errors: int) 
         "security": [],
         "parameters": [],
         "responses": _responses({200: _good(shape, "The answer.")}, *errors),
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    text = {"schema": {"type": "string"}, "example": "exchange_journal_head_position 9120.0\n"}
+    return {
+        "operationId": "show_metrics",
+        "summary": "Give the service's figures as Prometheus reads them",
+        "description": "For everybody, without a key: keep it behind the proxy. There is no sum of money in it.",
+        "tags": ["health"],
+        "security": [],
+        "parameters": [],
+        "responses": {"200": {"description": "The figures.", "content": {"text/plain": text}}},
     }
 
 

@@ -1,6 +1,5 @@
 """How a route is made: who may, what is read, what is done, what the document says of it. A route without roles cannot be written."""
 
-import asyncio
 import hashlib
 import re
 import time
@@ -81,8 +80,6 @@ class Office:
     now: Callable[[], datetime]
     cursor_secret: bytes
     watch: HeadWatch
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the service is told to stop: nobody waits any longer."""
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
 
@@ -105,6 +102,7 @@ async def authenticated(request: Request, roles: frozenset[Role], cache_s: float
     caller = await _caller(office(request), digest, cache_s) if digest else None
     if caller is None:
         raise Unauthenticated("No live key was sent.")
+    request.scope["caller"] = caller
     if caller.role not in roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
     return caller

@@ -75,7 +75,7 @@ async def _list(request: Request, caller: KeyHolder, asked: EventQuery) -> Event
     place = office(request)
     until = time.monotonic() + asked.wait
     page = await _page(place, caller, asked)
-    while not page.events and await place.watch.wait(page.position, until, place.stopping):
+    while not page.events and await place.watch.wait(page.position, until, lambda: bool(request.app.state.stopping)):
         page = await _page(place, caller, asked)
     return EventList(
         data=[_shape(event, caller, leaves=asked.leaves == "true") for event in page.events],

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from exchange.database import Database
@@ -29,11 +30,11 @@ class HeadWatch:
                 self._looked_at = time.monotonic()
         return self._position
 
-    async def wait(self, position: int, until: float, stopping: asyncio.Event) -> bool:
+    async def wait(self, position: int, until: float, stopping: Callable[[], bool]) -> bool:
         """Wait until the journal has gone beyond a position; False where time is over first, or the service stops."""
         while await self.position() <= position:
             rest = min(LOOK_S, until - time.monotonic())
-            if rest <= 0 or stopping.is_set():
+            if rest <= 0 or stopping():
                 return False
             await asyncio.sleep(rest)
         return True

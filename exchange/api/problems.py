@@ -47,8 +47,10 @@ STATUS: Final[dict[type[Problem], int]] = {
 
 HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
 
+DEFECT_TYPE: Final = "defect"
+"""The type of what is the service's own fault, for which there is no class of problem."""
 DEFECT: Final[dict[str, object]] = {
-    "type": "/problems/defect",
+    "type": f"/problems/{DEFECT_TYPE}",
     "title": "The service failed at this request.",
     "status": 500,
     "detail": "Nothing of it was recorded, as far as the service can tell.",
@@ -115,9 +117,9 @@ def respond(problem: Problem, status: int | None = None, headers: dict[str, str]
     )
 
 
-async def _problem(_: Request, problem: Exception) -> Response:
+async def _problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    return respond(problem)
+    return _answer(request, problem)
 
 
 def _allowed(request: Request) -> str:
@@ -133,20 +135,27 @@ def _allowed(request: Request) -> str:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
-        return respond(MethodWrong("The method is not one of those in `Allow`."), 405, {"Allow": _allowed(request)})
-    return respond(NoRoute("There is no such route."))
+        allowed = {"Allow": _allowed(request)}
+        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), 405, allowed)
+    return _answer(request, NoRoute("There is no such route."))
 
 
 async def _away(request: Request, error: Exception) -> Response:
-    log.error("The database did not answer: %s %s", request.method, request.scope.get("path"), exc_info=error)
-    return respond(DatabaseAway("It could not be read."))
+    log.error("The database did not answer", exc_info=error)
+    return _answer(request, DatabaseAway("It could not be read."))
+
+
+def _answer(
+    request: Request, problem: Problem, status: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    request.scope["problem"] = problem.type_name()
+    return respond(problem, status, headers)
 
 
 async def _defect(request: Request, error: Exception) -> Response:
-    log.error("A request failed: %s %s", request.method, request.scope.get("path"), exc_info=error)
-    # Starlette answers this one outside of what adds the header to all others.
-    headers = {"X-Request-ID": request.scope["request_id"]}
-    return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE, headers=headers)
+    log.error("A request failed", exc_info=error)
+    request.scope["problem"] = DEFECT_TYPE
+    return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

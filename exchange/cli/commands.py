@@ -3,25 +3,25 @@
 import re
 import secrets
 import signal
-import socket
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
-import uvicorn
 from rich.table import Table
 
-from exchange import revisions
+from exchange import logs, revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
-from exchange.app import openapi_json
+from exchange.app import create_app, openapi_json
+from exchange.cli.operating import doctor, settings
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.cli.serving import Server, listener
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
@@ -29,6 +29,7 @@ from exchange.imports.running import Report, in_words
 from exchange.imports.running import run as run_import
 from exchange.journal.callers import Caller
 from exchange.problems import Fault, Invalid, Problem, Unauthenticated, Unavailable
+from exchange.settings import LogFormat, LogLevel, Settings
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -57,12 +58,6 @@ class ArgumentWrong(Invalid):
     """An argument cannot be read."""
 
     remedy = "Look at --help for examples."
-
-
-class CannotListen(Unavailable):
-    """The server cannot listen there."""
-
-    remedy = "Choose another --host or --port."
 
 
 @database_app.command("upgrade")
@@ -101,50 +96,42 @@ def current() -> None:
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    *,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="json or console; by EXCHANGE_LOG_FORMAT, else as stderr is.")
+    ] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="debug, info, warning or error.")] = None,
+    access_log: Annotated[bool | None, typer.Option(help="A line in the log for each request.")] = None,
 ) -> None:
-    """Serve the API, with its docs at /docs, until stopped.
+    """Serve the API, with its docs at /docs, until stopped: who asked before is answered, then it ends.
 
-    Example: exchange serve --port 8080
+    Examples:
+      exchange serve --port 8080
+
+      exchange serve --log-format json --no-access-log
     """
+    given = {"log_format": log_format, "log_level": log_level, "access_log": access_log}
+    chosen = Settings.read(**{name: value for name, value in given.items() if value is not None})
 
     async def look() -> None:
         async with desk():
             pass
 
     wait(look())
+    logs.configure(chosen.log_level, chosen.log_format)
     # Once stopped, uvicorn sends itself the signal again: it ends here, as a success.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)
-    with _listener(host, port) as listener:
+    with listener(host, port) as opened:
         where = f"[{host}]" if ":" in host else host
-        console.print(f"Serving at http://{where}:{listener.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
-        config = uvicorn.Config(
-            "exchange.app:create_app",
-            factory=True,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=30,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        console.print(f"Serving at http://{where}:{opened.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
+        Server(create_app(chosen), chosen).run(sockets=[opened])
     # A server that ran has left by the signal that stopped it: this one did not start.
     raise typer.Exit(EXIT_CODES[Unavailable])
 
 
 def _leave(*_: object) -> None:
     raise SystemExit(0)
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise CannotListen(f"{error.strerror}.") from None
-    listener.setblocking(False)
-    return listener
 
 
 @keys_app.command("create")
@@ -387,6 +374,10 @@ def openapi() -> None:
     Example: exchange openapi > openapi/exchange.json
     """
     typer.echo(openapi_json(), nl=False)
+
+
+app.command()(settings)
+app.command()(doctor)
 
 
 @app.command()

@@ -146,7 +146,7 @@ def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record
         work.take_back()
         return problem
     except Exception as defect:
-        log.exception("A command failed")
+        log.exception("A command failed", extra={"request_id": job.request_id})
         work.take_back()
         return defect
     work.keep()
