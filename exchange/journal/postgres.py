@@ -1,5 +1,6 @@
 """The store on PostgreSQL: one connection of its own, through asyncpg, with one array per column."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
@@ -13,7 +14,7 @@ from exchange.journal.batch import Outcome, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
-from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 
 SESSION: Final = {
     "application_name": "exchange journal",
@@ -31,13 +32,19 @@ SESSION: Final = {
 # NO KEY: foreign-key checks pass.
 LOCK_HEAD: Final = "SELECT 1 FROM head WHERE id = 1 FOR NO KEY UPDATE"
 
+ANSWER_S: Final = 60.0
+"""A connection on which a batch has not ended by then is dropped: the network may have lost it without a word to us."""
+CONNECT_S: Final = 10.0
+
 LOST: Final = (
     asyncpg.PostgresConnectionError,
+    asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     OSError,
 )
+UNWRITABLE: Final = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError, asyncpg.PostgresIOError)
 BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
 
 
@@ -55,10 +62,18 @@ class PostgresStore:
         """Decide and commit these jobs in one transaction."""
         try:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._url, server_settings=SESSION)
-            return await self._transact(self._connection, jobs)
+                self._connection = await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SESSION)
+            watch = asyncio.get_running_loop().call_later(ANSWER_S, self._connection.terminate)
+            try:
+                return await self._transact(self._connection, jobs)
+            finally:
+                watch.cancel()
         except BUSY as error:
             raise StoreBusy(str(error)) from error
+        except UNWRITABLE as error:
+            # Another server may have taken its place: the next batch looks anew.
+            await self.close()
+            raise StoreUnwritable(f"PostgreSQL says: {error}.") from error
         except LOST as error:
             await self.close()
             raise StoreLost(str(error)) from error
