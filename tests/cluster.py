@@ -92,11 +92,17 @@ class Cluster:
         while any(Path(f"/proc/{process}").exists() for process in (postmaster, *children)):
             time.sleep(0.01)
 
-    def create_database(self, name: str, template: str = "template1") -> None:
-        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    def create_database(self, name: str, template: str = "template1", tablespace: str = "pg_default") -> None:
+        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}" TABLESPACE "{tablespace}"')
 
     def drop_database(self, name: str) -> None:
         self._say(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def create_tablespace(self, name: str, folder: Path) -> None:
+        self._say(f"CREATE TABLESPACE \"{name}\" LOCATION '{folder}'")
+
+    def drop_tablespace(self, name: str) -> None:
+        self._say(f'DROP TABLESPACE "{name}"')
 
     def _say(self, statement: str) -> None:
         async def run() -> None:

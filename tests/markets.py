@@ -179,11 +179,26 @@ class Load:
                 finally:
                     over.set()
 
+    async def progress(self, number: int) -> None:
+        """Wait for so many acknowledgements."""
+        for _ in range(number):
+            await self.acknowledged.acquire()
+
     async def moment(self, chance: random.Random) -> None:
         """Wait for a moment in the middle of the load: after so many answers, and a little more."""
-        for _ in range(chance.randrange(60)):
-            await self.acknowledged.acquire()
+        await self.progress(chance.randrange(60))
         await asyncio.sleep(chance.uniform(0, 0.02))
+
+    async def run_until_refused(self, address: str) -> httpx.Response:
+        """Send one request after the other until one is refused; give the refusal."""
+        async with self._client(address) as client:
+            while True:
+                key = f"{self.name}-{next(self.numbers)}"
+                self.sent.append(key)
+                answer = await self._take(client, key)
+                if answer.status_code != 201:
+                    return answer
+                self.answered[key] = answer.content
 
     async def settle(self, address: str) -> None:
         """Account for every request sent: look what is stored, send each again under its key, and look once more."""
