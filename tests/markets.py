@@ -159,10 +159,15 @@ class Load:
 
     @classmethod
     def at(cls, url: str, name: str) -> "Load":
-        """Make a seller with a listing and a buyer with a key."""
+        """Make a seller with a listing and a buyer with a key, in an exchange without people."""
         with Exchange.at(url, now=now()) as exchange:
-            offer, buyer = exchange.a_listing(), exchange.a_member()
-            _, secret = give_key(exchange, Role.MEMBER, "Zhang", buyer.uscc)
+            return cls.of(exchange, url, name)
+
+    @classmethod
+    def of(cls, exchange: Exchange, url: str, name: str) -> "Load":
+        """Make them in an exchange that is open."""
+        offer, buyer = exchange.a_listing(), exchange.a_member()
+        _, secret = give_key(exchange, Role.MEMBER, "Zhang", buyer.uscc)
         return cls(url, secret, taking(offer), name)
 
     async def run(self, address: str, during: Callable[[], Awaitable[None]]) -> None:

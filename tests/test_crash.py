@@ -22,7 +22,7 @@ from conftest import TEMPLATE, migrated
 from disks import Disk, small_disk
 from doors import refused
 from exchanges import Exchange, a_price
-from markets import Load, Server, ask, assert_sound, server, taking
+from markets import Load, Server, ask, assert_sound, server
 from proxy import PASSED_ON, Cut, Proxy
 
 from exchange.clock import now
@@ -259,13 +259,11 @@ def test_a_server_whose_clock_stands_far_behind_refuses_writes_and_one_a_little_
     database_url: str,
 ) -> None:
     with Exchange.at(database_url, now=now()) as exchange:
-        load = Load.at(database_url, SEED)
         exchange.now = now() + timedelta(seconds=30)  # as recorded by a machine whose clock is ahead
-        offer = exchange.a_listing()
-        load.body = taking(offer)
+        load = Load.of(exchange, database_url, SEED)
         with server(database_url) as running:
             asyncio.run(load.run(running.address, partial(load.progress, 3)))
-            exchange.now = now() + timedelta(seconds=65)
+            exchange.now = now() + timedelta(seconds=63)
             exchange.a_member()
             before = exchange.dump()
             refusal = refused(asyncio.run(load.run_until_refused(running.address)), 503, "clock-behind")
