@@ -271,4 +271,4 @@ class Load:
             except httpx.TransportError:
                 return
             assert answer.status_code in {200, 503}, answer.text
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)

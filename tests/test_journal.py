@@ -32,7 +32,7 @@ from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, 
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
 from exchange.journal.sqlite import SqliteStore
-from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.listings.commands import RegisterProduct
@@ -633,6 +633,24 @@ def test_a_terminated_connection_loses_and_doubles_nothing(postgres_url: str) ->
 
         assert len(exchange.records(Company)) == 5
         assert len(exchange.records(Idempotency)) == 6
+
+
+@pytest.mark.postgres
+def test_a_postgres_that_is_read_only_takes_no_writes_until_it_is_so_no_more(postgres_url: str) -> None:
+    elsewhere, _, name = postgres_url.rpartition("/")
+    setting = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
+    with Exchange.on_postgres(postgres_url) as exchange:
+        operator = exchange.operator()
+        before = exchange.dump()
+        execute(f"{elsewhere}/postgres", setting.format("SET") + " = on")
+        exchange._run(exchange.store.close())
+
+        with pytest.raises(StoreUnwritable, match="read-only transaction"):
+            exchange.do(Faulty("a" * 18, "fine"), operator)
+        assert exchange.dump() == before
+        execute(f"{elsewhere}/postgres", setting.format("RESET"))
+
+        assert exchange.do(Faulty("a" * 18, "fine"), operator)["id"] == "a" * 18
 
 
 @pytest.mark.postgres
