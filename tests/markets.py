@@ -29,6 +29,8 @@ from exchange.regulator.integrity import check
 
 ROOT = Path(__file__).parent.parent
 CLIENTS: Final = 16
+PATIENCE_S: Final = 60
+"""What takes longer than this never comes."""
 REPLAYED: Final = "idempotency-replayed"
 
 
@@ -180,7 +182,8 @@ class Load:
                     clients.create_task(self._write(client, over))
                 clients.create_task(self._read(client, over))
                 try:
-                    await during()
+                    async with asyncio.timeout(PATIENCE_S):
+                        await during()
                 finally:
                     over.set()
 
@@ -197,13 +200,13 @@ class Load:
     async def run_until_refused(self, address: str) -> httpx.Response:
         """Send one request after the other until one is refused; give the refusal."""
         async with self._client(address) as client:
-            while True:
-                key = f"{self.name}-{next(self.numbers)}"
+            for key in (f"{self.name}-{next(self.numbers)}" for _ in range(2_000)):
                 self.sent.append(key)
                 answer = await self._take(client, key)
                 if answer.status_code != 201:
                     return answer
                 self.answered[key] = answer.content
+        raise AssertionError("all were taken")
 
     async def settle(self, address: str) -> None:
         """Account for every request sent: look what is stored, send each again under its key, and look once more."""

@@ -235,7 +235,8 @@ def test_a_stopped_server_that_holds_the_head_stops_another_for_ten_seconds_at_m
                     break
                 stopped.send(signal.SIGCONT)
             began = time.monotonic()
-            await other.run(alive.address, partial(other.progress, 5))
+            async with asyncio.timeout(10):
+                await other.run(alive.address, partial(other.progress, 5))
             waited.append(time.monotonic() - began)
             stopped.send(signal.SIGCONT)
             await load.moment(chance)
@@ -247,7 +248,7 @@ def test_a_stopped_server_that_holds_the_head_stops_another_for_ten_seconds_at_m
     with server(postgres_url) as stopped, server(postgres_url) as alive:
         asyncio.run(attack(stopped, alive))
 
-    assert 1 < waited[0] < 10
+    assert waited[0] > 1  # it had to wait for the head indeed
     load.total += other.total
     assert_all_there(load)
 
