@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz bench lock openapi format clean
+.PHONY: help demo serve test fuzz crash bench lock openapi format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is
 
 fuzz: $(VENV)/dev ## Run the property tests for long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_model.py tests/test_rules.py
+
+crash: $(VENV)/dev ## Kill the server, and PostgreSQL, a hundred times at random moments under load
+	EXCHANGE_CRASHES=100 $(BIN)/python -m pytest tests/test_crash.py -k "killed or crashes"
 
 bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)
 	$(BIN)/python benchmarks/trades.py

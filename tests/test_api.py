@@ -13,7 +13,8 @@ import orjson
 import pytest
 from doors import OPERATIONS, WRITES, Door, amounts, application, fen, listed, mbr, opened, refused, trd, version
 from exchanges import Party, a_price, a_sha256
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
 from exchange.access.tables import Role
 from exchange.api.doors import Write
@@ -630,11 +631,21 @@ def test_health_is_told_apart(door: Door, monkeypatch: pytest.MonkeyPatch, caplo
     assert door.get("/livez") == {"status": "live"}
 
 
+def a_postgres_error(state: str) -> Exception:
+    error = Exception("MARK7391")
+    error.sqlstate = state  # type: ignore[attr-defined]  # as the driver's own have it
+    return error
+
+
 @pytest.mark.parametrize(
     ("failure", "status", "name"),
     [
         (OperationalError("SELECT 'MARK7391'", None, Exception("MARK7391")), 503, "database-away"),
+        (DBAPIError("SELECT 'MARK7391'", None, a_postgres_error("57P03")), 503, "database-away"),
+        (DBAPIError("SELECT 'MARK7391'", None, a_postgres_error("42P01")), 500, "defect"),
+        (NoneFree("MARK7391"), 503, "database-away"),
         (ConnectionRefusedError("MARK7391"), 503, "database-away"),
+        (TimeoutError("MARK7391"), 503, "database-away"),
         (RuntimeError("MARK7391"), 500, "defect"),
     ],
 )

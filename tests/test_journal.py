@@ -27,10 +27,12 @@ from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
 from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
+from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
+from exchange.journal.opening import open_store
 from exchange.journal.sqlite import SqliteStore
-from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.listings.commands import RegisterProduct
@@ -53,6 +55,16 @@ def exchange() -> Iterator[Exchange]:
 @pytest.fixture
 def stored(database_url: str) -> Iterator[Exchange]:
     with Exchange.at(database_url) as made:
+        yield made
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def anywhere(request: pytest.FixtureRequest) -> Iterator[Exchange]:
+    """An exchange on each store in turn."""
+    if request.param == "memory":
+        yield request.getfixturevalue("exchange")
+        return
+    with Exchange.at(request.getfixturevalue(f"{request.param}_url")) as made:
         yield made
 
 
@@ -80,7 +92,7 @@ class Faulty(Command):
             live=False,
             barred=False,
             readmission_id=None,
-            changed_at=work.position,
+            changed_at=2**63 if self.how == "number" else work.position,
         )
         if self.how == "decide":
             raise ZeroDivisionError
@@ -108,27 +120,50 @@ def wishes(exchange: Exchange, *hows: str) -> list[tuple[Command, Caller, str | 
         ("long", TooMuchText),
     ],
 )
-def test_a_command_that_fails_takes_only_itself_back(exchange: Exchange, how: str, kind: type[Exception]) -> None:
-    exchange.operator()
-    before = exchange.position
+def test_a_command_that_fails_takes_only_itself_back(anywhere: Exchange, how: str, kind: type[Exception]) -> None:
+    anywhere.operator()
+    before = anywhere.position
 
-    outcomes = exchange.batch(wishes(exchange, "fine", how, "fine"))
+    outcomes = anywhere.batch(wishes(anywhere, "fine", how, "fine"))
 
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, False, True]
     assert isinstance(outcomes[1], kind)
-    assert exchange.position == before + 2
-    assert [company.uscc for company in exchange.records(Company)] == [f"{0:018}", f"{2:018}"]
+    assert anywhere.position == before + 2
+    assert [company.uscc for company in anywhere.records(Company)] == [f"{0:018}", f"{2:018}"]
 
 
-def test_a_command_that_breaks_a_constraint_fails_alone_by_halves(stored: Exchange) -> None:
+@pytest.mark.parametrize("how", ["check", "number"])
+def test_a_command_that_the_database_refuses_fails_alone_by_halves(stored: Exchange, how: str) -> None:
     stored.operator()
 
-    outcomes = stored.batch(wishes(stored, "fine", "fine", "check", "fine"))
+    outcomes = stored.batch(wishes(stored, "fine", "fine", how, "fine"))
 
     assert [isinstance(outcome, Answer) for outcome in outcomes] == [True, True, False, True]
     assert isinstance(outcomes[2], StoreFailed)
     assert len(stored.records(Company)) == 3
     assert [batch.last - batch.first for batch in stored.batches()][-2:] == [1, 0]
+
+
+def test_neighbours_of_all_sorts_of_poison_are_answered_as_if_they_were_alone(stored: Exchange) -> None:
+    hows = ["fine", "needs", "fine", "decide", "check", "fine", "number", "long", "check", "fine"]
+    jobs = jobs_of(stored, *hows)
+    before, database = stored.position, stored.database
+    assert database is not None
+
+    async def send() -> list[Answer | BaseException]:
+        async with Journal(open_store(database, stored._clock, stored._chance)) as journal:
+            return await asyncio.gather(*(journal.do(job) for job in jobs), return_exceptions=True)
+
+    outcomes = asyncio.run(send())
+
+    defect = {"needs", "decide", "check", "number"}
+    for how, outcome in zip(hows, outcomes, strict=True):
+        assert type(outcome) is (Defect if how in defect else TooMuchText if how == "long" else Answer)
+    answered = [outcome.position for outcome in outcomes if isinstance(outcome, Answer)]
+    assert answered == list(range(before + 1, before + 5))
+    assert [company.uscc for company in stored.records(Company)] == [f"{n:018}" for n in (0, 2, 5, 9)]
+    for invariant in JOURNAL_INVARIANTS:
+        assert stored.read(invariant.find).offending == []
 
 
 def test_commands_of_one_job_stand_or_fall_together(exchange: Exchange) -> None:
@@ -601,6 +636,24 @@ def test_a_terminated_connection_loses_and_doubles_nothing(postgres_url: str) ->
 
         assert len(exchange.records(Company)) == 5
         assert len(exchange.records(Idempotency)) == 6
+
+
+@pytest.mark.postgres
+def test_a_postgres_that_is_read_only_takes_no_writes_until_it_is_so_no_more(postgres_url: str) -> None:
+    elsewhere, _, name = postgres_url.rpartition("/")
+    setting = f'ALTER DATABASE "{name}" {{}} default_transaction_read_only'
+    with Exchange.on_postgres(postgres_url) as exchange:
+        operator = exchange.operator()
+        before = exchange.dump()
+        execute(f"{elsewhere}/postgres", setting.format("SET") + " = on")
+        exchange._run(exchange.store.close())
+
+        with pytest.raises(StoreUnwritable, match="read-only transaction"):
+            exchange.do(Faulty("a" * 18, "fine"), operator)
+        assert exchange.dump() == before
+        execute(f"{elsewhere}/postgres", setting.format("RESET"))
+
+        assert exchange.do(Faulty("a" * 18, "fine"), operator)["id"] == "a" * 18
 
 
 @pytest.mark.postgres

@@ -6,12 +6,14 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from exchange.database import is_away
 from exchange.journal.journal import DatabaseAway
 from exchange.problems import (
     Conflict,
@@ -140,6 +142,13 @@ async def _http(request: Request, error: Exception) -> Response:
     return _answer(request, NoRoute("There is no such route."))
 
 
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    if not is_away(error):
+        raise error
+    return await _away(request, error)
+
+
 async def _away(request: Request, error: Exception) -> Response:
     log.error("The database did not answer", exc_info=error)
     return _answer(request, DatabaseAway("It could not be read."))
@@ -162,6 +171,7 @@ def install(app: FastAPI) -> None:
     """Let the application answer all that goes wrong as problems."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (OperationalError, InterfaceError, ConnectionError):
+    app.add_exception_handler(DBAPIError, _database)
+    for kind in (NoneFree, OSError):
         app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _defect)

@@ -89,7 +89,7 @@ def _in_our_words() -> Iterator[None]:
         if code in UNWRITABLE:
             raise StoreUnwritable(f"SQLite says: {error}.") from error
         raise StoreFailed(str(error)) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OverflowError) as error:  # the driver's own word for a number that no column holds
         raise StoreFailed(str(error)) from error
 
 
