@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cluster import REMEDY, Cluster, binaries, cluster
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from exchange.database import Database
 from exchange.revisions import upgrade
@@ -18,6 +18,7 @@ settings.register_profile("short", derandomize=True, deadline=None, max_examples
 settings.register_profile(
     "fuzz", deadline=None, max_examples=2_000, stateful_step_count=100, suppress_health_check=UNHURRIED
 )
+settings.register_profile("mutants", settings.get_profile("short"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 TEMPLATE = "exchange_template"
@@ -86,6 +87,11 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh exchange on each database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest come last."""
+    items.sort(key=lambda item: item.path.name == "test_model.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
