@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
 .DEFAULT_GOAL := help
-# What `make mutants` tries: all that it has not tried yet, or anew what is named: ONLY='exchange.ledger.*'.
-ONLY ?=
+# What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
+AGAIN ?=
 
 .PHONY: help demo serve test fuzz mutants bench lock openapi format clean
 
@@ -35,7 +35,8 @@ fuzz: $(VENV)/dev ## Run the property tests for long
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_model.py tests/test_rules.py
 
 mutants: $(VENV)/dev ## Change the rules, the ledger, the volume and the journal, and see that the fast tests notice; goes on where it stopped
-	HYPOTHESIS_PROFILE=mutants nice $(BIN)/mutmut run --max-children 2 $(ONLY)
+	@test -z "$(AGAIN)" || $(BIN)/python tests/mutants.py $(AGAIN)
+	HYPOTHESIS_PROFILE=mutants nice $(BIN)/mutmut run --max-children 2
 	$(BIN)/python tests/mutants.py
 
 bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)

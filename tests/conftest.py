@@ -89,11 +89,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes longest come last."""
-    items.sort(key=lambda item: item.path.name == "test_model.py")
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say in plain sight on what the tests ran."""
     for line in _found:

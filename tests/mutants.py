@@ -1,10 +1,17 @@
-"""What a mutation run found, by room: `make mutants` ends with it."""
+"""What `make mutants` needs of pytest, as a plugin; and what it found, by room, as a script.
+
+With states as arguments (`survived untested`), the script has the mutants in them tried again by the next run.
+"""
 
 import json
+import os
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +34,20 @@ DEAD: Final = ("killed", "broken", "timeout")
 ALIVE: Final = ("survived", "untested")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let what takes longest come last: most mutants die before."""
+    items.sort(key=lambda item: item.path.name == "test_model.py")
+
+
+def pytest_runtest_setup() -> None:
+    """Forget what is cached while mutmut looks which tests reach which functions: else the first test alone would."""
+    if os.environ.get("MUTANT_UNDER_TEST") == "stats":
+        for name in [name for name in sys.modules if name.startswith("exchange.")]:
+            for value in vars(sys.modules[name]).values():
+                if hasattr(value, "cache_clear"):
+                    value.cache_clear()
+
+
 def verdicts() -> dict[str, dict[str, str]]:
     """Give each mutant's state, by file and name."""
     found = {}
@@ -34,6 +55,15 @@ def verdicts() -> dict[str, dict[str, str]]:
         codes = json.loads(path.read_text("utf-8"))["exit_code_by_key"]
         found[str(path.relative_to(RESULTS).with_suffix(""))] = {name: STATES[code] for name, code in codes.items()}
     return found
+
+
+def forget(states: Iterable[str]) -> None:
+    """Have the mutants in these states tried again."""
+    for path in RESULTS.glob("exchange/**/*.meta"):
+        results = json.loads(path.read_text("utf-8"))
+        codes = results["exit_code_by_key"]
+        results["exit_code_by_key"] = {name: None if STATES[code] in states else code for name, code in codes.items()}
+        path.write_text(json.dumps(results), "utf-8")
 
 
 def room_of(path: str) -> str:
@@ -60,4 +90,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:]:
+        forget(sys.argv[1:])
+    else:
+        main()

@@ -10,14 +10,19 @@ import pytest
 from cluster import Cluster
 from conftest import TEMPLATE
 from exchanges import Exchange, terms_of
+from sqlalchemy import create_engine, text
+from sqlmodel import Session
 
 from exchange.database import Database, connect_sqlite
+from exchange.journal.invariants import all_equal, none_of
 from exchange.listings.tables import DataGrade
 from exchange.members.states import MemberState
 from exchange.regulator.integrity import INVARIANTS, check
 from exchange.trades.commands import ApproveTermination, ProposeTermination
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
+from exchange.volume.invariants import _rebuilt
+from exchange.volume.tables import Dimension
 
 TAMPERING = {
     "1a": "UPDATE account SET debits_posted = debits_posted + 1 WHERE id = (SELECT min(id) FROM account)",
@@ -163,6 +168,47 @@ def test_tampering_is_found(lived_url: str, number: str, statement: str) -> None
 
     assert number in broken, broken
     assert len(broken[number]) <= 10
+
+
+def test_a_check_of_rows_names_their_columns_and_shows_ten_at_most() -> None:
+    eleven = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 11) SELECT i FROM n"
+    with Session(create_engine("sqlite://")) as session:
+        assert none_of("SELECT 7", "SELECT 1 WHERE 1 = 0")(session) == (7, [])
+        assert none_of("SELECT 7", "SELECT 1 AS a, 'x' AS b", "SELECT 2 AS c")(session) == (7, ["a 1, b x", "c 2"])
+        assert none_of("SELECT 7", eleven, eleven)(session) == (7, [f"i {n}" for n in range(1, 11)])
+
+
+def test_a_check_of_sums_compares_each_with_the_first() -> None:
+    with Session(create_engine("sqlite://")) as session:
+        assert all_equal("ab", ["SELECT 1, 2", "SELECT '1', 2"])(session) == (2, [])
+        assert all_equal("abc", ["SELECT 1, 2", "SELECT 1, 3", "SELECT 1, 2"])(session) == (
+            3,
+            ["b: (1, 3) instead of (1, 2)"],
+        )
+        checked, offending = all_equal("abcdefghijkl", ["SELECT 1", *["SELECT 2"] * 11])(session)
+        assert (checked, len(offending)) == (12, 10)
+        with pytest.raises(ValueError, match="longer"):
+            all_equal("a", ["SELECT 1", "SELECT 1"])(session)
+
+
+@pytest.mark.parametrize("dimension", Dimension)
+def test_the_rollups_of_a_dimension_are_rebuilt_from_the_entries(lived_url: str, dimension: Dimension) -> None:
+    def sums(session: Session, query: str) -> dict[tuple[str, ...], tuple[int, ...]]:
+        found: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for row in session.connection().execute(text(query)):
+            key, given = tuple(map(str, row[:5])), tuple(row[5:])
+            found[key] = tuple(map(int.__add__, found.get(key, (0,) * 4), given))
+        return found
+
+    stored = (
+        "SELECT measure, dimension, value, effective_on, recorded_on, -gross, -reversed, -net_excluding_vat, -trades "
+        f"FROM rollup WHERE dimension = '{dimension}'"
+    )
+    with Exchange.at(lived_url) as lived:
+        rollups = lived.read(sums, stored)
+
+        assert rollups
+        assert lived.read(sums, _rebuilt(dimension)) == rollups
 
 
 def test_an_exchange_that_has_not_begun_holds_too(database_url: str) -> None:

@@ -85,7 +85,7 @@ class Faulty(Command):
         if self.how == "decide":
             raise ZeroDivisionError
         if self.how == "refuse":
-            raise Conflict("no")
+            raise Conflict("Not now.")
         if self.how == "never needed":
             work.get(Member, 4711)
         if self.how != "silent":
