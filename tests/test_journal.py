@@ -12,23 +12,34 @@ import asyncpg
 import orjson
 import pytest
 import rfc8785
-from exchanges import MORNING, Exchange, Party, a_price, company_fields, terms_of
+from exchanges import MORNING, Exchange, Party, a_price, assert_well_said, company_fields, refused, terms_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.access.callers import caller_of
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import ApiKey, Role
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
-from exchange.identifiers import MemberId
-from exchange.journal import postgres
+from exchange.identifiers import KeyId, MemberId, PersonId
+from exchange.journal import postgres, statements
 from exchange.journal.asks import Ask
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job, Result
-from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
+from exchange.journal.events import (
+    LEAF_LIMIT,
+    NewEvent,
+    TooMuchText,
+    canonical,
+    genesis_leaf,
+    leaf_hash,
+    leaf_of,
+    party_commitment,
+)
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
+from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
@@ -298,6 +309,13 @@ def test_a_clock_far_behind_the_last_record_refuses_writes(stored: Exchange) -> 
     assert stored.dump() == before
 
 
+def test_a_clock_a_minute_behind_the_last_record_is_taken(stored: Exchange) -> None:
+    operator = stored.operator()
+    stored.now -= timedelta(seconds=60)
+
+    assert stored.do(Faulty("a" * 18, "fine"), operator)["id"] == "a" * 18
+
+
 def test_the_day_of_recording_is_the_day_in_shanghai(exchange: Exchange) -> None:
     exchange.now = MORNING.replace(hour=16, minute=30)
     member = exchange.a_member()
@@ -346,6 +364,58 @@ def test_a_leaf_holds_only_strings_nulls_and_whole_numbers_and_nothing_personal(
         assert personal not in text
     for key in exchange.records(ApiKey):
         assert key.secret_sha256 not in text
+
+
+def test_a_leaf_says_all_that_happened_in_one_fixed_form() -> None:
+    member = MemberId(7)
+    by = caller_of(KeyId(9), Role.MEMBER, "91430104DEM1000017", PersonId(8))
+
+    leaf = leaf_of(
+        NewEvent("test.told", (member,), member, {"b": 1, "a": None}),
+        position=2,
+        recorded_at=MORNING,
+        caller=by,
+        request_id="r-1",
+        salt=b"\x01" * 16,
+        commitments=[party_commitment(b"\x02" * 16, member, 3)],
+        rows=[("table", {"id": 2})],
+    )
+
+    assert leaf == (
+        b'{"acting_member":7,"actor":8,"facts":{"a":null,"b":1},"key_id":9,"kind":"test.told",'
+        b'"parties":["'
+        + hashlib.sha256(b"\x02" * 16 + bytes(7) + b"\x07" + bytes(7) + b"\x03").hexdigest().encode()
+        + b'"],'
+        b'"position":2,"recorded_at":"2026-03-02T01:00:00.000000Z","request_id":"r-1","rows":[["table",{"id":2}]],'
+        b'"salt":"01010101010101010101010101010101","v":1}'
+    )
+
+
+def test_a_leaf_takes_eight_kibibytes_at_most() -> None:
+    def leaf(length: int) -> bytes:
+        return leaf_of(
+            NewEvent("test.told", (), None, {"text": "x" * length}),
+            position=2,
+            recorded_at=MORNING,
+            caller=Caller.SYSTEM,
+            request_id=None,
+            salt=bytes(16),
+            commitments=[],
+            rows=[],
+        )
+
+    room = LEAF_LIMIT - len(leaf(0))
+
+    assert len(leaf(room)) == 8192
+    with refused(TooMuchText):
+        leaf(room + 1)
+
+
+def test_the_genesis_leaf_is_the_same_in_every_exchange() -> None:
+    assert genesis_leaf() == (
+        b'{"acting_member":null,"actor":"system","facts":{},"key_id":null,"kind":"genesis","parties":[],"position":1,'
+        b'"recorded_at":"1970-01-01T00:00:00.000000Z","request_id":null,"rows":[],"salt":"00000000000000000000000000000000","v":1}'
+    )
 
 
 def test_amounts_in_leaves_are_strings_of_fen(exchange: Exchange) -> None:
@@ -540,6 +610,22 @@ def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchan
     assert [type(outcome) for outcome in outcomes[1:]] == [Overloaded, Overloaded, Overloaded]
 
 
+def test_just_as_many_commands_wait_as_the_bound_says(exchange: Exchange) -> None:
+    jobs = [
+        replace(job, commands=tuple(Faulty(f"{n}{part:017}", "fine") for part in range(2)), many=True)
+        for n, job in enumerate(jobs_of(exchange, "fine", "fine", "fine"))
+    ]
+
+    async def work(journal: Journal) -> list[Any]:
+        first = await asyncio.gather(*(journal.do(job) for job in jobs), return_exceptions=True)
+        return [*first, await journal.do(jobs[2])]
+
+    outcomes = in_journal(exchange, work, limit=4)
+
+    assert [type(outcome) for outcome in outcomes] == [Answer, Answer, Overloaded, Answer]
+    assert_well_said(outcomes[2])
+
+
 def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
     [job] = jobs_of(exchange, "fine")
     before = exchange.position
@@ -580,6 +666,38 @@ def test_a_batch_has_at_most_a_thousand_commands(exchange: Exchange) -> None:
     in_journal(exchange, work, limit=2_000)
 
     assert [batch.last - batch.first + 1 for batch in exchange.batches()][-2:] == [1_000, 500]
+
+
+# Statements
+
+
+def test_postgresql_gets_one_array_per_column_and_sqlite_one_parameter_per_value() -> None:
+    schema = schema_of(PartyEvent)
+    changed = ("position", "nonce")
+
+    assert statements.load(schema, schema.key) == (
+        'SELECT found."member_id", found."number", found."position", found."nonce" '
+        'FROM unnest($1::BIGINT[], $2::BIGINT[]) AS asked("member_id", "number") JOIN "party_event" AS found '
+        'ON found."member_id" = asked."member_id" AND found."number" = asked."number"'
+    )
+    assert statements.insert(schema) == (
+        'INSERT INTO "party_event" ("member_id", "number", "position", "nonce") '
+        "SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[])"
+    )
+    assert statements.change(schema, changed) == (
+        'UPDATE "party_event" AS held SET "position" = new."position", "nonce" = new."nonce" '
+        "FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[]) "
+        'AS new("member_id", "number", "position", "nonce") '
+        'WHERE held."member_id" = new."member_id" AND held."number" = new."number"'
+    )
+    assert statements.change_sqlite(schema, changed) == (
+        'UPDATE "party_event" SET "position" = ?3, "nonce" = ?4 WHERE "member_id" = ?1 AND "number" = ?2'
+    )
+    assert statements.add_sqlite(schema_of(PartyCounter)) == (
+        'INSERT INTO "party_counter" ("member_id", "events") VALUES (?, ?) '
+        'ON CONFLICT ("member_id") DO UPDATE SET "events" = "party_counter"."events" + excluded."events"'
+    )
+    assert "$2::TEXT[]" in statements.insert(schema_of(Event)), "arrays have the database's collation"
 
 
 # Real trouble on PostgreSQL
