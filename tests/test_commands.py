@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from exchanges import (
     Exchange,
+    a_price,
     company_fields,
     number_of,
     offer_fields,
+    refused,
     terms_of,
     version_fields,
 )
@@ -25,7 +27,7 @@ from exchange.identifiers import ListingId, MemberId, ProductId
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Result
 from exchange.journal.events import value_commitment
-from exchange.journal.queries import moment_at
+from exchange.journal.queries import Moment, MomentUnknown, moment_at
 from exchange.journal.schema import schema_of
 from exchange.journal.statements import SQLITE
 from exchange.journal.stores import StoreFailed
@@ -58,7 +60,7 @@ from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
 from exchange.volume.queries import Question, cumulative
 from exchange.volume.recording import VolumeTooLarge
-from exchange.volume.tables import Dimension
+from exchange.volume.tables import Dimension, Rollup
 
 
 @pytest.fixture
@@ -100,6 +102,18 @@ def test_the_volume_does_not_grow_beyond_what_can_be_counted(exchange: Exchange)
         exchange.a_taken_listing(buyer, offer)
 
     assert exchange.dump() == before
+
+
+def test_what_is_refused_takes_back_its_own_part_of_a_sum_alone(exchange: Exchange) -> None:
+    buyer, offer = exchange.a_member(), exchange.a_listing()
+    set_row(exchange, Head, 1, contracted_gross=SUM_LIMIT - 106_000)
+    take = TakeListing(offer.id, 1, a_price(), "use")
+
+    taken, too_much = exchange.batch([(take, buyer.by, None), (take, buyer.by, None)])
+
+    assert isinstance(taken, Answer)
+    assert isinstance(too_much, VolumeTooLarge)
+    assert {(row.gross, row.trades) for row in exchange.records(Rollup)} == {(106_000, 1)}
 
 
 # Members, keys and listings
@@ -211,6 +225,35 @@ def test_one_members_volume_is_known_as_at_a_past_position(database_url: str) ->
         found = [exchange.read(net_at, known_at) for known_at in (then, then + 1, None)]
 
     assert found == [106_000, 212_000, 212_000]
+
+
+def test_a_moment_is_known_by_position_by_instant_or_as_the_present(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        for _ in range(3):
+            exchange.wait(hours=1)
+            exchange.batch([(Blind(None, f"{exchange.position}-{n}"), exchange.operator(), None) for n in range(3)])
+        batches = exchange.batches()
+        last = batches[-1]
+
+        def at(known_at: int | datetime | None) -> Moment:
+            return exchange.read(moment_at, known_at)
+
+        assert at(None) == Moment(last.last, last.recorded_at)
+        for batch in batches:
+            assert at(batch.recorded_at) == Moment(batch.last, batch.recorded_at)
+            for position in range(batch.first, batch.last + 1):
+                assert at(position) == Moment(position, batch.recorded_at)
+        for batch in batches[:-1]:
+            assert at(batch.recorded_at + timedelta(seconds=1)) == Moment(batch.last, batch.recorded_at)
+        for unknown in (
+            0,
+            -1,
+            last.last + 1,
+            last.recorded_at + timedelta(microseconds=1),
+            datetime(1969, 1, 1, tzinfo=UTC),
+        ):
+            with refused(MomentUnknown, "/known_at"):
+                at(unknown)
 
 
 # The journal's own corners

@@ -597,6 +597,15 @@ def test_a_defect_is_told_without_its_detail(exchange: Exchange) -> None:
         in_journal(exchange, lambda journal: journal.do(job))
 
 
+def test_a_refusal_passes_the_queue_as_it_is_and_a_defect_says_what_failed(exchange: Exchange) -> None:
+    refuse, silent = jobs_of(exchange, "refuse", "silent")
+
+    with pytest.raises(Conflict, match="Not now"):
+        in_journal(exchange, lambda journal: journal.do(refuse))
+    with pytest.raises(Defect, match="told nothing"):
+        in_journal(exchange, lambda journal: journal.do(silent))
+
+
 def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchange: Exchange) -> None:
     jobs = jobs_of(exchange, "fine", "fine", "fine")
     large = replace(jobs[0], commands=tuple(Faulty(f"{n:018}", "fine") for n in range(10, 15)), key="large", many=True)
@@ -640,6 +649,18 @@ def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
     in_journal(exchange, work)
 
     assert exchange.position == before + 1
+
+
+def test_who_waits_beside_somebody_that_left_is_answered(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, "fine", "fine", "fine")
+
+    async def work(journal: Journal) -> list[Answer]:
+        first, *others = [asyncio.ensure_future(journal.do(job)) for job in jobs]
+        await asyncio.sleep(0)
+        first.cancel()
+        return await asyncio.gather(*others)
+
+    assert len(in_journal(exchange, work)) == 2
 
 
 def test_a_stopped_journal_answers_all_that_wait_and_takes_no_more(exchange: Exchange) -> None:
