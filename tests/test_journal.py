@@ -719,6 +719,7 @@ def test_postgresql_gets_one_array_per_column_and_sqlite_one_parameter_per_value
         'ON CONFLICT ("member_id") DO UPDATE SET "events" = "party_counter"."events" + excluded."events"'
     )
     assert "$2::TEXT[]" in statements.insert(schema_of(Event)), "arrays have the database's collation"
+    assert "$3::TIMESTAMP WITH TIME ZONE[]" in statements.insert(schema_of(Batch))
 
 
 # Real trouble on PostgreSQL
