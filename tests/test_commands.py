@@ -365,7 +365,7 @@ def test_the_store_in_memory_keeps_keys_unique_as_databases_do(exchange: Exchang
     operator = exchange.operator()
     exchange.do(Blind(7, "A"), operator)
 
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StoreFailed, match=r"data_product has this .+ already"):
         exchange.do(second, operator)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -283,6 +283,37 @@ def test_a_batch_costs_the_same_statements_however_many_commands_it_has(
     assert many == one <= 30
 
 
+@dataclass(frozen=True, slots=True)
+class Odd(Command):
+    """Finds a batch by its instant, and adds to a counter that is not there, both of which no command needs yet."""
+
+    allowed: ClassVar = OPERATOR
+    recorded_at: datetime
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        yield [Need(Batch, self.recorded_at, ("recorded_at",))]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        work.add(PartyCounter, (4711,), 2)
+        work.tell("test.done")
+        return {"first": work.get(Batch, self.recorded_at, ("recorded_at",)).first}
+
+
+def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
+    stored: Exchange, exchange: Exchange
+) -> None:
+    for one in (stored, exchange):
+        operator = one.operator()
+        [*_, batch] = one.batches()
+
+        outcomes = one.batch([(Odd(batch.recorded_at), operator, None)] * 2)
+        again = one.do(Odd(batch.recorded_at), operator)
+
+        assert all(isinstance(outcome, Answer) for outcome in outcomes)
+        assert again["first"] == batch.first
+        assert one.rows(PartyCounter) == [(4711, 6)]
+
+
 # Time
 
 
@@ -430,7 +461,7 @@ def test_amounts_in_leaves_are_strings_of_fen(exchange: Exchange) -> None:
 def test_position_one_is_the_genesis_leaf_on_every_store(stored: Exchange, exchange: Exchange) -> None:
     for one in (stored, exchange):
         [genesis] = one.records(Event)
-        assert (genesis.position, genesis.leaf.encode()) == (1, genesis_leaf())
+        assert (genesis.position, genesis.kind, genesis.leaf.encode()) == (1, "genesis", genesis_leaf())
         assert genesis.leaf_sha256 == leaf_hash(genesis_leaf())
 
 
@@ -502,6 +533,18 @@ def len_of(url: str, table: object) -> int:
     return int(count)
 
 
+# Rows
+
+
+def test_a_row_has_just_the_columns_of_its_table_and_equals_itself_alone() -> None:
+    row, other = (schema_of(PartyCounter).row(member_id=1, events=2) for _ in range(2))
+
+    assert row == row  # noqa: PLR0124 - what is meant
+    assert row != other
+    with pytest.raises(AttributeError):
+        row.number = 1
+
+
 # Stores that fail
 
 
@@ -551,6 +594,33 @@ def test_a_lost_connection_is_tried_again_and_a_commit_of_unknown_outcome_is_rep
     assert outcome.replayed
     assert exchange.position == before + 1
     assert store.runs == [1, 1]
+
+
+def test_after_each_lost_connection_the_pause_is_twice_as_long(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    store, jobs = Troubled(exchange, StoreLost("gone")), jobs_of(exchange, "fine")
+    monkeypatch.setattr(asyncio, "sleep", note)
+    [outcome] = asyncio.run(commit(store, jobs))
+
+    assert isinstance(outcome, DatabaseAway)
+    assert_well_said(outcome)
+    assert pauses == [0.2, 0.4, 0.8, 1.6]
+    assert store.runs == [1] * 4
+
+
+def test_a_held_head_is_not_waited_for_again(exchange: Exchange) -> None:
+    store = Troubled(exchange, StoreBusy("held"), None)
+
+    [outcome] = asyncio.run(commit(store, jobs_of(exchange, "fine")))
+
+    assert isinstance(outcome, DatabaseAway)
+    assert store.runs == [1]
 
 
 @pytest.mark.parametrize("trouble", [StoreLost("gone"), StoreBusy("held")])
