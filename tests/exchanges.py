@@ -214,7 +214,8 @@ NAMES = ("CNY", "GB/T", "HTTP", "JSON", "SHA-256", "SQLite", "UTF-8", "Unicode")
 def assert_well_said(problem: Problem) -> None:
     """Check that a refusal is a sentence, and that each of its faults points at a field and says what it must be."""
     assert isinstance(problem.detail, str)
-    assert not problem.detail or re.fullmatch(r"[A-Z][^A-Z]{2}.*\.|[0-9].*\.", problem.detail), problem.detail
+    said = re.fullmatch(r"[A-Z0-9].*[^X]\.", problem.detail) and problem.detail != problem.detail.upper()
+    assert said or not problem.detail, problem.detail
     for fault in problem.faults:
         assert re.fullmatch(r"(/[a-z0-9_]+)+", fault.pointer), fault
         assert re.fullmatch(r"must .*[^.X]", fault.rule), fault

@@ -435,6 +435,7 @@ def test_a_database_without_a_schema_fails_the_job(tmp_path: Path) -> None:
         [outcome] = exchange.batch([(Blind(None, "A"), operator, None)])
 
     assert isinstance(outcome, StoreFailed)
+    assert "no such table" in str(outcome)
 
 
 def test_a_missing_instant_stays_missing() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,7 +42,7 @@ from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, 
 from exchange.journal.memory import MemoryStore
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
-from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost
+from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.listings.commands import RegisterProduct
@@ -845,6 +846,8 @@ def test_a_sqlite_file_held_by_another_process_is_said_to_be_away(
         exchange.operator()
         holder = connect_sqlite(path)
         holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="locked"):
+            exchange._run(exchange.store.run(jobs_of(exchange, "fine")))
         [held] = exchange.batch(wishes(exchange, "fine"))
         holder.execute("ROLLBACK")
         holder.close()
@@ -854,20 +857,49 @@ def test_a_sqlite_file_held_by_another_process_is_said_to_be_away(
     assert isinstance(free, Answer)
 
 
+def outcome_on(path: Path, now: Callable[[], datetime] = lambda: MORNING) -> Outcome:
+    """Have one job done by a store on this file."""
+    with Exchange.in_memory() as exchange:
+        jobs = jobs_of(exchange, "fine")
+
+    async def run() -> Outcome:
+        store = SqliteStore(path, now, bytes)
+        [outcome] = await commit(store, jobs)
+        await store.close()
+        return outcome
+
+    return asyncio.run(run())
+
+
 def test_a_sqlite_file_that_is_none_fails_the_job(tmp_path: Path) -> None:
     (tmp_path / "none.db").write_bytes(b"no database at all" * 100)
-    with Exchange.in_memory() as exchange:
-        [job] = jobs_of(exchange, "fine")
-        store = SqliteStore(tmp_path / "none.db", lambda: MORNING, bytes)
 
-        async def run() -> list[Outcome]:
-            outcomes = await commit(store, [job])
-            await store.close()
-            return outcomes
-
-        [outcome] = asyncio.run(run())
+    outcome = outcome_on(tmp_path / "none.db")
 
     assert isinstance(outcome, StoreFailed)
+    assert "not a database" in str(outcome)
+
+
+def test_a_sqlite_file_that_cannot_be_made_is_unwritable(tmp_path: Path) -> None:
+    outcome = outcome_on(tmp_path / "no such folder" / "exchange.db")
+
+    assert isinstance(outcome, StoreUnwritable)
+    assert "unable to open" in outcome.detail
+    assert_well_said(outcome)
+
+
+def test_a_batch_on_sqlite_is_decided_on_a_thread_of_the_stores_own(sqlite_url: str) -> None:
+    threads: list[str] = []
+    path = Database(sqlite_url).path
+    assert path is not None
+
+    def now() -> datetime:
+        threads.append(threading.current_thread().name)
+        return MORNING
+
+    outcome_on(path, now)
+
+    assert threads == ["exchange journal_0"]
 
 
 # N trades at once
