@@ -706,6 +706,29 @@ def test_just_as_many_commands_wait_as_the_bound_says(exchange: Exchange) -> Non
     assert_well_said(outcomes[2])
 
 
+def test_what_is_being_committed_waits_no_longer(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, *["fine"] * 6)
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Troubled):
+        async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            began.set()
+            await go.wait()
+            return await super().run(jobs)
+
+    async def work(journal: Journal) -> list[Any]:
+        first = [asyncio.ensure_future(journal.do(job)) for job in jobs[:2]]
+        await began.wait()
+        second = [asyncio.ensure_future(journal.do(job)) for job in jobs[2:]]
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(*first, *second, return_exceptions=True)
+
+    outcomes = in_journal(exchange, work, limit=3, store=Slow(exchange, None))
+
+    assert [type(outcome) for outcome in outcomes] == [Answer] * 5 + [Overloaded]
+
+
 def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
     [job] = jobs_of(exchange, "fine")
     before = exchange.position
