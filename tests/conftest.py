@@ -21,6 +21,9 @@ settings.register_profile("quick", settings.get_profile("short"), phases=[Phase.
 settings.register_profile(
     "fuzz", deadline=None, max_examples=2_000, stateful_step_count=100, suppress_health_check=UNHURRIED
 )
+settings.register_profile(
+    "mutants", settings.get_profile("short"), max_examples=15, phases=(Phase.explicit, Phase.generate)
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 TEMPLATE = "exchange_template"
