@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exchange.access.callers import KeyHolder
-from exchange.api.bodies import JSON_TYPE, Body, NotJson, canonical_body, media_type, parsed, query, raw_body, shaped
+from exchange.api.bodies import JSON_TYPE, Body, canonical_body, media_type, query, raw_body, shaped
 from exchange.api.doors import (
     WRITER_CACHE_S,
     authenticated,
@@ -27,6 +27,7 @@ from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
 from exchange.journal.batch import KeyReused
 from exchange.journal.commands import CREATED, Answer, Command, Job
 from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound, Problem
+from exchange.strict_json import NotJson, parsed
 
 PATH: Final = "/trades:batch"
 NDJSON_TYPE: Final = "application/x-ndjson"
