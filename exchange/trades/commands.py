@@ -646,12 +646,12 @@ class RecordTrade(Command):
             faults.append(Fault("/outcome", "must be one of " + ", ".join(self.STEPS)))
         rules.refuse(faults)
         rules.check_old_dates(self.state, self.days)
-        if self.days.ended_on is not None:
-            if self.reason is None:
-                raise ReasonWrong(
-                    "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
-                )
+        if self.reason is not None:
             check_reason(self.reason)
+        elif self.days.ended_on is not None:
+            raise ReasonWrong(
+                "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
+            )
         if self.venue is Venue.OFF_EXCHANGE_FILED:
             if self.mode is not TradeMode.NEGOTIATED:
                 raise TradeFieldsWrong(
