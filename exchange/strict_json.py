@@ -28,13 +28,13 @@ def parsed(raw: bytes) -> Any:
             parse_constant=_refuse_number,
         )
     except UnicodeDecodeError:
-        raise NotJson("The body is not UTF-8.") from None
+        raise NotJson("It is not UTF-8.") from None
     except RecursionError:
-        raise NotJson("The body is nested too deeply.") from None
+        raise NotJson("It is nested too deeply.") from None
     except json.JSONDecodeError as error:
-        raise NotJson(f"The body is not JSON: the mistake is at line {error.lineno}, column {error.colno}.") from None
+        raise NotJson(f"It is not JSON: the mistake is at line {error.lineno}, column {error.colno}.") from None
     if _deeper(value, DEPTH_LIMIT):
-        raise NotJson("The body is nested too deeply.")
+        raise NotJson("It is nested too deeply.")
     return value
 
 

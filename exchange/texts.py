@@ -7,11 +7,17 @@ from typing import Final
 from exchange.problems import Fault
 
 FORMULA_STARTS: Final = frozenset("=+-@\t\r＝＋－＠")
+FORMULA_RULE: Final = "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
 UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 NAME_LIMIT: Final = 120
 REFERENCE_LIMIT: Final = 64
 PARAGRAPH_LIMIT: Final = 600
+
+
+def is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet may take a text for a formula, also one that is disarmed by an apostrophe before it."""
+    return text.removeprefix("'")[:1] in FORMULA_STARTS
 
 
 def text_fault(text: str, limit: int) -> str | None:
@@ -20,8 +26,8 @@ def text_fault(text: str, limit: int) -> str | None:
         return "must have at least one character, and no space at either end"
     if len(text) > limit:
         return f"must have at most {limit} characters"
-    if text[0] in FORMULA_STARTS:
-        return "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
+    if is_formula(text):
+        return FORMULA_RULE
     if any(unicodedata.category(character) in UNSEEN_CATEGORIES for character in text):
         return "must have no control, invisible or unassigned characters"
     if not unicodedata.is_normalized("NFC", text):

@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from exchange.imports.reading import Row
+from exchange.imports.reading import Columns, Row
 from exchange.journal.commands import Command
 from exchange.listings.commands import RecordListing
 from exchange.listings.rules import OfferFields, VersionFields
@@ -34,16 +34,29 @@ class Kind:
 
     name: str
     heads: dict[str, str]
-    """English → Chinese names of the columns."""
+    """English → Chinese names of the columns that each file has."""
     natural: tuple[str, ...]
     """The columns by which a row is known."""
     command: Callable[[Row], Command]
     follow: Callable[[Row], Callable[[int], Command] | None] = lambda _: None
     """What is to be done with the thing that the row made, given its number."""
+    optional: dict[str, str] = field(default_factory=dict)
+    """The same of the columns that a file may lack."""
+
+    @property
+    def columns(self) -> Columns:
+        """All of them."""
+        return Columns(self.heads, self.optional)
+
+    def content(self, row: Row) -> dict[str, str]:
+        """Give what a row says, by which its request is known again: the same from any sort of file, with or without blank optional columns."""
+        return {
+            name: value for name, value in row.cells.items() if name in self.heads or (value and name in self.optional)
+        }
 
     def key(self, row: Row) -> str:
         """Give the idempotency key of a row: it depends on what the row is about, never on where it stands."""
-        natural = "\n".join(row.cells[name] for name in self.natural)
+        natural = "\n".join(row.given(name) for name in self.natural)
         return f"{self.name}/{hashlib.sha256(natural.encode()).hexdigest()}"
 
 
@@ -110,7 +123,7 @@ REVERSED: Final = "reversed"
 
 def _trade(row: Row) -> Command:
     """Make the record of a trade. A reversed one is recorded as contracted: its reversal needs two persons of today."""
-    reversal = row.cells["outcome"] == REVERSED
+    reversal = row.given("outcome") == REVERSED
     terms = Terms(
         purpose=row.text("purpose"),
         quantity=row.whole("quantity"),
@@ -146,7 +159,7 @@ def _trade(row: Row) -> Command:
 
 
 def _reversal(row: Row) -> Callable[[int], Command] | None:
-    if row.cells["outcome"] != REVERSED:
+    if row.given("outcome") != REVERSED:
         return None
     row.maybe_day("ended_on")  # when it was seen to be wrong; the day of the reversal itself is derived on approval
     reason = row.text("reason")
