@@ -27,6 +27,8 @@ from exchange.texts import FORMULA_RULE, is_formula
 E = TypeVar("E", bound=StrEnum)
 
 _WHOLE: Final = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
+_BETWEEN: Final = re.compile(r";\s*(?=[0-9]{4}-[0-9]{2}-[0-9]{2} )", re.ASCII)
+"""Changes are separated by semicolons, and begin with their day: a name in one may hold a semicolon."""
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
@@ -115,6 +117,18 @@ class Row:
     def several(self, name: str) -> tuple[str, ...]:
         """Give the parts of a list, separated by semicolons."""
         return tuple(part.strip() for part in self.given(name).split(";")) if self.given(name) else ()
+
+    def changes(self, name: str) -> list[tuple[date, str]]:
+        """Give dated changes, as `2021-03-01 suspended; 2021-04-01 active`: the day of each and its words."""
+        parts = _BETWEEN.split(self.given(name)) if self.given(name) else []
+        return [(read_day(day, name), words) for day, _, words in (part.partition(" ") for part in parts)]
+
+    def turn(self, name: str) -> int:
+        """Give which of several like it this is: 1 where the cell is blank."""
+        number = self.maybe_whole(name)
+        if number == 0:
+            raise CellWrong("A number is not positive.", Fault(f"/{name}", "must be 1, 2, 3 …"))
+        return number or 1
 
 
 def read_day(text: str, name: str) -> date:
