@@ -15,7 +15,7 @@ from cluster import Cluster
 from commandline import CommandLine, member_row, process, write_rows
 from exchanges import Exchange
 
-from exchange.cli import backups
+from exchange.cli import backups, files
 from exchange.cli.running import wait
 from exchange.database import Database, connect_sqlite
 
@@ -135,13 +135,13 @@ def test_a_file_made_meanwhile_is_not_written_over(
     sqlite_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "kept.backup"
-    sync = backups._sync
+    sync = files.sync
 
     def meanwhile(path: Path) -> None:
         sync(path)
         file.touch()
 
-    monkeypatch.setattr(backups, "_sync", meanwhile)
+    monkeypatch.setattr(files, "sync", meanwhile)
 
     assert "is there" in sqlite_line.refused(6, "backup", file)
     assert file.stat().st_size == 0

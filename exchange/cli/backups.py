@@ -5,9 +5,8 @@ import os
 import re
 import shutil
 import sqlite3
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,6 +15,7 @@ import asyncpg
 import typer
 
 from exchange import revisions
+from exchange.cli.files import finished, put, refuse_there, sync
 from exchange.cli.reading import run_verify
 from exchange.cli.running import FOUND_WANTING, FileUnusable, console, desk, wait
 from exchange.database import Database, connect_sqlite
@@ -25,12 +25,6 @@ SQLITE_MAGIC: Final = b"SQLite format 3\0"
 POSTGRES_MAGIC: Final = b"PGDMP"
 POSTGRES_FOLDERS: Final = Path("/usr/lib/postgresql")
 """Where Debian keeps what is not on PATH."""
-
-
-class BackupThere(Conflict):
-    """There is such a file already."""
-
-    remedy = "Choose another name, or say --force."
 
 
 class NotEmpty(Conflict):
@@ -92,15 +86,14 @@ def backup(
 
     Example: exchange backup exchange-2023-12-31.backup
     """
-    if file.exists() and not force:
-        raise BackupThere(f"{file} is there.")
+    refuse_there(file, force=force)
 
     async def work() -> Place:
         async with desk(current=False) as place:
             missing = place.database.path is not None and not place.database.path.exists()
             if missing or await revisions.current(place.database) is None:
                 raise NothingToKeep(f"{place.database} holds none.")
-            with _finished(file, force=force) as unfinished:
+            with finished(file, force=force) as unfinished:
                 if place.database.path is not None:
                     return await asyncio.to_thread(_copy_sqlite, place.database.path, unfinished)
                 return await _dump(place.database, unfinished)
@@ -136,40 +129,6 @@ def restore(file: Annotated[Path, typer.Argument(help="A file that `exchange bac
         raise typer.Exit(FOUND_WANTING)
 
 
-@contextmanager
-def _finished(file: Path, *, force: bool) -> Iterator[Path]:
-    """Give a file to write to, for its owner alone; put it in its place whole and on the disk, or not at all."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f"{file.name}.", suffix=".part")
-    os.close(handle)
-    unfinished = Path(name)
-    try:
-        yield unfinished
-        _sync(unfinished)
-        _put(unfinished, file, force=force)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _put(unfinished: Path, file: Path, *, force: bool) -> None:
-    if force:
-        unfinished.replace(file)
-    else:
-        try:
-            # Unlike a renaming, this fails where somebody made such a file meanwhile.
-            file.hardlink_to(unfinished)
-        except FileExistsError:
-            raise BackupThere(f"{file} is there.") from None
-    _sync(file.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _check_kind(file: Path, magic: bytes) -> None:
     with file.open("rb") as opened:
         if opened.read(len(magic)) != magic:
@@ -203,8 +162,8 @@ def _restore_sqlite(file: Path, path: Path) -> Place:
             held = _sqlite_place(source, file)
             with closing(sqlite3.connect(unfinished)) as target:
                 source.backup(target)
-        _sync(unfinished)
-        _put(unfinished, path, force=False)
+        sync(unfinished)
+        put(unfinished, path, force=False)
     finally:
         unfinished.unlink(missing_ok=True)
     return held

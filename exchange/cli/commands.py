@@ -21,6 +21,7 @@ from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
 from exchange.app import openapi_json
 from exchange.cli.backups import backup, restore
+from exchange.cli.exporting import export_app
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
@@ -53,6 +54,7 @@ reversals_app = typer.Typer(help="Reversals that wait for a second person.", no_
 app.add_typer(database_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 app.add_typer(reversals_app, name="reversals")
 app.command()(backup)
 app.command()(restore)
