@@ -1,21 +1,44 @@
 """Exports: what goes out comes in again elsewhere, with the same figures on every day."""
 
+import io
+import secrets
+import stat
+import subprocess
+import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cluster import Cluster
-from commandline import CommandLine
+from commandline import Cells, CommandLine, member_row, process, product_row, read_rows, trade_row, write_rows
 from conftest import migrated
 from exchanges import Exchange, Offer, Party, a_price, a_uscc, number_of, offer_fields, terms_of, version_fields
+from hypothesis import given
+from hypothesis import strategies as st
 from openpyxl import load_workbook
+from sqlalchemy import event
+from sqlmodel import Session
 
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey
 from exchange.access.tables import Role
+from exchange.cli.running import wait
+from exchange.clock import now
+from exchange.database import Database, connect_sqlite
+from exchange.exports.kinds import EXPORTS, PAGE, WITHHELD
+from exchange.exports.writing import TooManyRows, rows_to, safe
 from exchange.identifiers import ListingId, VersionId
+from exchange.imports.kinds import KINDS
+from exchange.imports.running import run
+from exchange.imports.sheets import LAST_ROW
+from exchange.imports.sources import FileKind
+from exchange.journal.callers import Caller
+from exchange.journal.journal import Journal
+from exchange.journal.sqlite import SqliteStore
 from exchange.listings.commands import (
     ApproveListing,
     DelistListing,
@@ -31,6 +54,7 @@ from exchange.listings.tables import DataGrade, DataProduct, Listing, ProductKin
 from exchange.members.commands import ChangeMember, ReinstateMember, SuspendMember
 from exchange.members.states import ADMITTED, MemberState
 from exchange.members.tables import Member
+from exchange.texts import FORMULA_STARTS, is_formula
 from exchange.trades.commands import (
     ApproveReversal,
     ApproveTermination,
@@ -281,3 +305,202 @@ def test_what_a_file_cannot_say_is_told(line: CommandLine, tmp_path: Path, datab
             "Not in the file: 1 proposals to reverse or terminate, which wait for agreement.",
         ],
     }
+
+
+# Who may, and what is personal
+
+
+def a_market(line: CommandLine, folder: Path) -> None:
+    """Record two members, a product of the first, and a trade."""
+    rows: dict[str, list[Cells]] = {
+        "members": [member_row(1), member_row(2)],
+        "products": [product_row(1)],
+        "trades": [trade_row(1)],
+    }
+    for kind, some in rows.items():
+        line.done("import", kind, write_rows(folder / f"old-{kind}.csv", kind, some))
+
+
+def test_who_sees_only_its_own_exports_nothing(line: CommandLine, tmp_path: Path) -> None:
+    line.a_key()
+    member = line.done("keys", "create", "--role", "member", "--person", "张三", "--member", a_uscc(1)).strip()
+    readers = [line.a_key("陈", "auditor"), line.a_key("赵", "regulator")]
+    a_market(line, tmp_path)
+    line.act_as(member)
+    assert "Only who sees every member's affairs" in line.refused(4, "export", "members", tmp_path / "members.csv")
+    line.act_as(None)
+    assert "EXCHANGE_KEY is not set" in line.refused(4, "export", "members", tmp_path / "members.csv")
+    for key in readers:
+        line.act_as(key)
+        line.done("export", "members", tmp_path / "members.csv", "--force")
+        why = ["--personal-data", "curious"]
+        assert "does not do this" in line.refused(4, "export", "members", tmp_path / "members.csv", "--force", *why)
+
+    assert {row["contact"] for row in read_rows(tmp_path / "members.csv")} == {WITHHELD}
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_personal_data_goes_out_for_a_reason_that_the_log_keeps(
+    line: CommandLine, tmp_path: Path, database_url: str
+) -> None:
+    line.a_key()
+    a_market(line, tmp_path)
+    assert "reason must not begin with" in line.refused(
+        3, "export", "members", tmp_path / "members.csv", "--personal-data", "=1"
+    )
+    line.done("export", "members", tmp_path / "members.csv", "--personal-data", "迁移")
+    with Exchange.at(database_url) as exchange:
+        last = exchange.leaves()[-1]
+    [row, _] = read_rows(tmp_path / "members.csv")
+
+    assert (row["legal_representative"], row["contact"]) == ("张三", "0731-80000000")
+    assert (last["kind"], last["facts"]) == ("personal_data.released", {"reason": "迁移"})
+    assert "张三" not in str(last)
+
+
+def test_what_was_erased_is_withheld(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    sqlite_line.a_key()
+    a_market(sqlite_line, tmp_path)
+    with closing(connect_sqlite(tmp_path / "exchange.db")) as connection:
+        connection.execute("UPDATE personal_datum SET value = NULL, salt = NULL WHERE fact = 'contact'")
+    sqlite_line.done("export", "members", tmp_path / "members.csv", "--personal-data", "迁移")
+
+    assert {(row["legal_representative"], row["contact"]) for row in read_rows(tmp_path / "members.csv")} == {
+        ("张三", WITHHELD)
+    }
+
+
+# Files
+
+
+def test_stdout_gets_csv_and_nothing_else(line: CommandLine, tmp_path: Path) -> None:
+    line.a_key()
+    a_market(line, tmp_path)
+    line.done("export", "trades", tmp_path / "trades.csv")
+    with process("export", "trades", "-", stderr=subprocess.PIPE) as exporting:
+        out, err = exporting.communicate(timeout=60)
+
+    assert out == (tmp_path / "trades.csv").read_text(encoding="utf-8")
+    assert out.count("\n") == 2
+    assert "1 rows are written." in err
+
+
+def test_files_are_for_their_owner_alone_and_not_written_over_unasked(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    sqlite_line.a_key()
+    for ending in (".csv", ".ndjson", ".xlsx"):
+        path = tmp_path / f"members{ending}"
+        sqlite_line.done("export", "members", path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert "--force" in sqlite_line.refused(6, "export", "members", path)
+    assert "does not end in" in sqlite_line.refused(3, "export", "members", tmp_path / "members.pdf")
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_an_export_that_breaks_off_leaves_what_was_there(
+    sqlite_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_line.a_key()
+    a_market(sqlite_line, tmp_path)
+    path = tmp_path / "members.csv"
+    path.write_text("of an earlier export", encoding="utf-8")
+
+    def break_off(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("exchange.members.queries.histories_of", break_off)
+
+    said = sqlite_line("export", "members", path, "--force")
+    assert said.code == 3
+    assert "No space left on device" in said.err
+    assert path.read_text(encoding="utf-8") == "of an earlier export"
+    assert list(tmp_path.glob("*.part")) == []
+
+
+def test_a_sheet_is_not_begun_where_it_cannot_hold_all(tmp_path: Path) -> None:
+    with pytest.raises(TooManyRows), rows_to(FileKind.XLSX, io.BytesIO(), ["a"], LAST_ROW):
+        pass
+
+
+@given(st.text(min_size=1))
+def test_no_text_becomes_a_formula(text: str) -> None:
+    assert safe(text)[0] not in FORMULA_STARTS
+    assert safe(text) == text or is_formula(text)
+
+
+def test_a_text_in_a_sheet_is_a_text_whatever_it_looks_like(tmp_path: Path) -> None:
+    path = tmp_path / "any.xlsx"
+    texts = ["=1+1", "#N/A", "00012", "TRUE", "2020-01-01", "1e5"]
+    with path.open("wb") as file, rows_to(FileKind.XLSX, file, ["a"], len(texts)) as write:
+        for text in texts:
+            write({"a": text})
+
+    cells = [cell for [cell] in load_workbook(path).worksheets[0].iter_rows(min_row=2)]
+    assert [cell.data_type for cell in cells] == ["s"] * len(texts)
+    assert [cell.value for cell in cells] == ["'=1+1", *texts[1:]]
+
+
+# Large exports
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> str:
+    """An exchange of many members."""
+    folder = tmp_path_factory.mktemp("large")
+    path = folder / "exchange.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    rows = write_rows(folder / "members.csv", "members", (member_row(n) for n in range(1, 3 * PAGE + 1)))
+
+    async def fill() -> None:
+        store = SqliteStore(path, now, secrets.token_bytes)
+        async with Journal(store, PAGE) as journal:
+            await run(KINDS["members"], rows, journal, Caller("test", Role.OPERATOR), lambda _: None)
+
+    wait(fill())
+    return f"sqlite:///{path}"
+
+
+def test_so_many_statements_are_enough_for_a_thousand_rows_however_many_there_are(large: str) -> None:
+    seen: list[str] = []
+
+    def statements(rows: int) -> int:
+        seen.clear()
+
+        def look(session: Session) -> None:
+            event.listen(session.connection(), "before_cursor_execute", lambda *told: seen.append(told[2]))
+            assert len(list(islice(EXPORTS["members"].rows(session, True), rows))) == rows
+
+        async def read() -> None:
+            database = Database(large)
+            await database.read(look)
+            await database.close()
+
+        wait(read())
+        return len(seen)
+
+    one = statements(PAGE)
+    assert one == 4
+    assert statements(3 * PAGE) == 3 * one
+
+
+@pytest.mark.parametrize("kind", FileKind)
+def test_a_large_export_is_never_in_memory_as_a_whole(large: str, tmp_path: Path, kind: FileKind) -> None:
+    def peak(rows: int) -> int:
+        def write(session: Session) -> None:
+            names = list(KINDS["members"].columns.heads)
+            with (tmp_path / f"{rows}{kind}").open("wb") as file, rows_to(kind, file, names, rows) as write_row:
+                for cells in islice(EXPORTS["members"].rows(session, True), rows):
+                    write_row(cells)
+
+        async def read() -> None:
+            database = Database(large)
+            await database.read(write)
+            await database.close()
+
+        tracemalloc.start()
+        wait(read())
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(PAGE)
+    assert peak(3 * PAGE) < 1.5 * peak(PAGE)

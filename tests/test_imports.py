@@ -464,6 +464,203 @@ def _trade_cells(number: str, sha256: str) -> Row:
     return Row(1, dict.fromkeys(KINDS["trades"].heads, "") | {"contract_number": number, "contract_sha256": sha256})
 
 
+# Columns that a file may lack
+
+
+def with_optional(kind: str) -> list[str]:
+    return list(KINDS[kind].columns.heads)
+
+
+def test_a_blank_column_that_may_be_left_out_changes_nothing(line: CommandLine, file: Files) -> None:
+    a_market(line, file)
+    line.done("import", "trades", file("trades", [trade_row(1)]))
+
+    for kind, row in (("members", MEMBERS[0]), ("products", product_row(1)), ("trades", trade_row(1))):
+        for turn in ("", 1):
+            again = file(kind, [{**row, KINDS[kind].turn: turn}], columns=with_optional(kind))
+            assert told(0, 1, 0) in line.done("import", kind, again)
+
+
+def test_changes_after_admission_count_from_their_days(line: CommandLine, file: Files) -> None:
+    changes = "2020-03-01 suspended;2020-04-01 active; 2020-05-01 region 440305; 2020-05-01 no group"
+    rows = [member_row(1), member_row(2, changes=changes, withdrawn_on="2020-06-01")]
+    line.done("import", "members", file("members", rows, columns=with_optional("members")))
+    line.done("import", "products", file("products", [product_row(1, listed_on="2020-02-03")]))
+    days = ("2020-02-03", "2020-03-01", "2020-03-31", "2020-04-01", "2020-06-01")
+    active = [orjson.loads(line.done("summary", "--json", "--as-of", day))["members"]["active"] for day in days]
+    [why] = refused_rows(
+        line, "trades", file("trades", [trade_row(1, proposed_on="2020-03-02", effective_on="2020-03-05")])
+    )
+
+    assert active == [2, 1, 1, 2, 1]
+    assert "The buyer is not an active member on 2020-03-05" in why
+    assert told(1, 0, 0) in line.done("import", "trades", file("trades", [trade_row(1)]))
+    assert "invariants hold" in line.done("verify")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ("2020-03-01 expelled", "changes must each be a date and one of: suspended, active, name …"),
+        ("2020-03-01 region", "changes must each be"),
+        ("2020-03-01", "changes must each be"),
+        ("yesterday suspended", "changes must be a date"),
+        ("2020-03-01 active", "changes must be suspended and active by turns"),
+        ("2020-03-01 suspended; 2020-03-02 suspended", "changes must be suspended and active by turns"),
+        ("2020-03-02 suspended; 2020-03-01 active", "changes must lie between admitted_on and withdrawn_on"),
+        ("2020-01-03 suspended", "changes must lie between admitted_on and withdrawn_on"),
+        ("2020-03-01 name =1+1", "changes/legal_name must not begin with"),
+        ("2020-03-01 region 430", "changes/region_code must be"),
+        ("2020-03-01 group 430", "changes/group_parent_uscc must be"),
+        ("2999-01-01 suspended", "changes must lie between 2014-12-31 and"),
+    ],
+)
+def test_a_change_that_cannot_be_refuses_the_member(
+    sqlite_line: CommandLine, file: Files, changes: str, words: str
+) -> None:
+    before = position()
+    path = file("members", [member_row(1, changes=changes)], columns=with_optional("members"))
+
+    [why] = refused_rows(sqlite_line, "members", path)
+
+    assert words in why
+    assert position() == before
+
+
+def test_a_company_comes_back_as_a_second_membership(line: CommandLine, file: Files) -> None:
+    back = member_row(1, membership=2, applied_on="2022-01-01", admitted_on="2022-01-01")
+    rows = [member_row(1, withdrawn_on="2021-01-01"), back]
+    path = file("members", rows, columns=with_optional("members"))
+
+    assert told(2, 0, 0) in line.done("import", "members", path)
+    assert told(0, 2, 0) in line.done("import", "members", path)
+    assert orjson.loads(line.done("summary", "--json"))["members"] == {"active": 1, "ever_admitted": 1}
+
+
+def test_a_version_is_suspended_resumed_and_listed_again(line: CommandLine, file: Files) -> None:
+    line.done("import", "members", file("members", MEMBERS))
+    suspended = "2020-04-01 suspended; 2020-05-01 listed"
+    rows = [
+        product_row(1, changes=suspended, delisted_on="2020-06-01"),
+        product_row(1, listing=2, listed_on="2020-07-01", price_model="fixed", price_fen=106_000),
+        product_row(2, listed_on="", price_model="", vat_rate_bp="", visibility=""),
+        product_row(2, version=2, listed_on="2020-03-01"),
+    ]
+    path = file("products", rows, columns=with_optional("products"))
+    assert told(4, 0, 0) in line.done("import", "products", path)
+    assert told(0, 4, 0) in line.done("import", "products", path)
+    days = ("2020-03-31", "2020-04-01", "2020-05-01", "2020-06-01", "2020-07-01")
+    listed = [orjson.loads(line.done("summary", "--json", "--as-of", day))["listings"]["listed"] for day in days]
+    sold = {"mode": "listed", "proposed_on": "2020-07-01", "effective_on": "2020-07-02"}
+    never = trade_row(2, seller=2, buyer=1)
+
+    assert listed == [2, 1, 2, 1, 2]
+    assert told(1, 0, 0) in line.done("import", "trades", file("trades", [trade_row(1, **sold)]))  # type: ignore[arg-type]
+    assert "never listed" in refused_rows(line, "trades", file("trades", [never]))[0]
+    assert "invariants hold" in line.done("verify")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"changes": "2020-04-01 resumed"}, "changes must each be a date and one of: suspended, listed"),
+        ({"changes": "2020-04-01 listed"}, "changes must be suspended and listed by turns"),
+        ({"changes": "2020-02-01 suspended"}, "changes must lie between listed_on and delisted_on"),
+        ({"changes": "2999-02-01 suspended"}, "changes must lie between 2014-12-31 and"),
+        ({"delisted_on": "2020-02-01"}, "delisted_on must lie between listed_on"),
+        ({"listed_on": ""}, "listed_on must not be blank"),
+        (
+            {"listed_on": "", "price_model": "", "vat_rate_bp": "", "visibility": "", "delisted_on": "2020-07-01"},
+            "listed_on must be given",
+        ),
+        (
+            {"listed_on": "", "price_model": "", "vat_rate_bp": "", "visibility": "", "listing": 2},
+            "listed_on must be given with an offer",
+        ),
+        ({"listing": 2}, "version must have been recorded before"),
+        ({"listing": 2, "product_code": "P-2"}, "version must have been recorded before"),
+        ({"listing": 0}, "listing must be 1, 2, 3"),
+        ({"listing": "x"}, "listing must be a whole number"),
+    ],
+)
+def test_a_listing_that_cannot_be_is_refused(
+    sqlite_line: CommandLine, file: Files, changed: dict[str, Any], words: str
+) -> None:
+    a_market(sqlite_line, file)
+    before = position()
+    row = product_row(
+        1, **({"product_code": "P-2"} | changed if "listing" not in changed else {"title": "别的", **changed})
+    )
+
+    [why] = refused_rows(sqlite_line, "products", file("products", [row], columns=with_optional("products")))
+
+    assert words in why
+    assert position() == before
+
+
+def test_a_contract_that_was_cancelled_or_reversed_is_recorded_again(line: CommandLine, file: Files) -> None:
+    second = line.a_key("王五")
+    a_market(line, file)
+    rows = [
+        trade_row(1, outcome="cancelled", effective_on="", ended_on="2020-04-02", reason="双方协商取消"),
+        trade_row(1, outcome="reversed", reversed_on="2020-05-01", reason="登记有误", record=2),
+        trade_row(1, record=3),
+    ]
+    path = file("trades", rows, columns=with_optional("trades"))
+    [why] = refused_rows(line, "trades", path)
+    line.act_as(second)
+    line.done("reversals", "approve", "--all")
+
+    assert "counts already" in why
+    assert told(1, 2, 0) in line.done("import", "trades", path)
+    days = ("2020-04-05", "2020-04-30", "2020-05-01")
+    summaries = [orjson.loads(line.done("summary", "--json", "--as-of", day)) for day in days]
+    volumes = [found["cumulative_volume"]["contracted"]["net"]["amount"] for found in summaries]
+    assert volumes == ["212000", "212000", "106000"]
+    assert "invariants hold" in line.done("verify")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"reversed_on": "2020-04-04"}, "reversed_on must lie between effective_on and today"),
+        ({"reversed_on": "2999-01-01"}, "reversed_on must lie between effective_on and today"),
+        ({"reversed_on": "2020-05-01", "outcome": "contracted"}, "reversed_on must be given for what was reversed"),
+        ({"reversed_on": "2020-05-01", "effective_on": ""}, "effective_on must be given for what was contracted"),
+    ],
+)
+def test_a_day_of_reversal_that_cannot_be_refuses_the_trade(
+    sqlite_line: CommandLine, file: Files, changed: dict[str, Any], words: str
+) -> None:
+    a_market(sqlite_line, file)
+    before = position()
+    row = trade_row(1, **({"outcome": "reversed", "reason": "登记有误"} | changed))
+
+    [why] = refused_rows(sqlite_line, "trades", file("trades", [row], columns=with_optional("trades")))
+
+    assert words in why
+    assert position() == before
+
+
+def test_a_reversal_whose_month_is_closed_meanwhile_counts_on_the_day_of_its_approval(
+    line: CommandLine, file: Files
+) -> None:
+    second = line.a_key("王五")
+    a_market(line, file)
+    row = trade_row(1, outcome="reversed", reversed_on="2020-05-01", reason="登记有误")
+    line.done("import", "trades", file("trades", [row], columns=with_optional("trades")))
+    for month in ("2020-04", "2020-05"):
+        line.done("close", month)
+    line.act_as(second)
+    line.done("reversals", "approve", "--all")
+    ends = [
+        orjson.loads(line.done("summary", "--json", *day))["trades"]["counted"]
+        for day in (["--as-of", "2020-06-01"], [])
+    ]
+
+    assert ends == [1, 0]
+
+
 # Files that are broken
 
 HEAD = ",".join(KINDS["members"].heads)

@@ -58,8 +58,11 @@ class Kind:
 
     def content(self, row: Row) -> dict[str, str]:
         """Give what a row says, by which its request is known again: the same from any sort of file, with or without blank optional columns."""
+        blank = dict.fromkeys(self.optional, "") | {self.turn: "1"}
         return {
-            name: value for name, value in row.cells.items() if name in self.heads or (value and name in self.optional)
+            name: value
+            for name, value in row.cells.items()
+            if name in self.heads or (name in self.optional and value not in {"", blank[name]})
         }
 
     def key(self, row: Row) -> str:
