@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -87,6 +87,16 @@ class Database:
     def dsn(self) -> str:
         """The URL as PostgreSQL's own clients take it."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @property
+    def without_password(self) -> tuple[str, dict[str, str]]:
+        """The same for a program's arguments, without a password, and the environment that holds it."""
+        url = self._url
+        password = url.password or url.query.get("password")
+        # Not `set(password=None)`, which means: as it is.
+        bare = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        bare = bare.difference_update_query(["password"])
+        return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
     def __str__(self) -> str:
         """Name the database without its password, wherever in the URL it stands."""

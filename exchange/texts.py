@@ -8,6 +8,7 @@ from typing import Final
 from exchange.problems import Fault
 
 FORMULA_STARTS: Final = frozenset("=+-@\t\r＝＋－＠")
+FORMULA_RULE: Final = "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
 UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 UNSEEN_LETTERS: Final = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -19,14 +20,19 @@ REFERENCE_LIMIT: Final = 64
 PARAGRAPH_LIMIT: Final = 600
 
 
+def is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet may take a text for a formula, also one that is disarmed by an apostrophe before it."""
+    return text.removeprefix("'")[:1] in FORMULA_STARTS
+
+
 def text_fault(text: str, limit: int) -> str | None:
     """Give the rule that a text breaks, in words; None where it breaks none. `limit` counts characters."""
     if not text or text != text.strip():
         return "must have at least one character, and no space at either end"
     if len(text) > limit:
         return f"must have at most {limit} characters"
-    if text[0] in FORMULA_STARTS:
-        return "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
+    if is_formula(text):
+        return FORMULA_RULE
     unseen = UNSEEN_LETTERS.search(text) or any(unicodedata.category(letter) in UNSEEN_CATEGORIES for letter in text)
     if unseen:
         return "must have no control, invisible or unassigned characters"

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from exchange.access.callers import KeyHolder
-from exchange.api.bodies import JSON_TYPE, NotJson, canonical_body, media_type, parsed, query, raw_body, shaped
+from exchange.api.bodies import JSON_TYPE, canonical_body, media_type, query, raw_body, shaped
 from exchange.api.doors import (
     WRITER_CACHE_S,
     TagWrong,
@@ -33,6 +33,7 @@ from exchange.journal.batch import KeyReused
 from exchange.journal.commands import CREATED, Answer, Command, Job
 from exchange.journal.journal import Defect
 from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound, Problem
+from exchange.strict_json import NotJson, parsed
 
 PATH: Final = "/trades:batch"
 NDJSON_TYPE: Final = "application/x-ndjson"

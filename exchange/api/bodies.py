@@ -1,9 +1,8 @@
 """One strict reader for every body and every query string. It says what is wrong by JSON pointer, and never repeats what was sent."""
 
-import json
 import re
 from collections import Counter
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
@@ -11,10 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from exchange.problems import Fault, Invalid, Malformed, TooLarge, UnsupportedMedia
+from exchange.strict_json import NotJson
 
 BODY_LIMIT: Final = 64 * 1024
-DEPTH_LIMIT: Final = 32
-DIGIT_LIMIT: Final = 18
 JSON_TYPE: Final = "application/json"
 UTF_8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 _SHOWABLE: Final = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
@@ -27,14 +25,6 @@ class Body(BaseModel):
 
 
 B = TypeVar("B", bound=Body)
-
-
-class NotJson(Malformed):
-    """The body is not JSON as it must be (RFC 8259, in UTF-8)."""
-
-    remedy = (
-        "Send one JSON value: no duplicate names, no fractions or exponents, at most 18 digits, at most 32 levels deep."
-    )
 
 
 class BodyTooLong(TooLarge):
@@ -90,27 +80,6 @@ def media_type(request: Request) -> str:
     return kind if all(part in UTF_8 for part in parameters if part.startswith("charset")) else ""
 
 
-def parsed(raw: bytes) -> Any:
-    """Parse JSON strictly. Raises NotJson."""
-    try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_distinct,
-            parse_int=_whole,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
-    except UnicodeDecodeError:
-        raise NotJson("The body is not UTF-8.") from None
-    except RecursionError:
-        raise NotJson("The body is nested too deeply.") from None
-    except json.JSONDecodeError as error:
-        raise NotJson(f"The body is not JSON: the mistake is at line {error.lineno}, column {error.colno}.") from None
-    if _deeper(value, DEPTH_LIMIT):
-        raise NotJson("The body is nested too deeply.")
-    return value
-
-
 def canonical_body(value: Any) -> bytes:
     """Write a parsed body in its one form, of which the request's hash is taken. Raises NotJson."""
     try:
@@ -162,33 +131,3 @@ def _rule(kind: str, message: str) -> str:
         "json_invalid": "cannot be read",
     }
     return rules.get(kind) or message.removeprefix("Value error, ")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise NotJson("An object has the same name twice.")
-    return made
-
-
-def _whole(digits: str) -> int:
-    if len(digits.lstrip("-")) > DIGIT_LIMIT:
-        raise NotJson(f"A number has more than {DIGIT_LIMIT} digits.")
-    return int(digits)
-
-
-def _refuse_number(_: str) -> NoReturn:
-    raise NotJson("A number is not whole, or not a number at all.")
-
-
-def _deeper(value: Any, limit: int) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
-    while level and limit:
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        limit -= 1
-    return bool(level)

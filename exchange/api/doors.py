@@ -17,7 +17,7 @@ from starlette.responses import Response
 from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
-from exchange.api.bodies import Body, canonical_body, parsed, query, raw_body, shaped
+from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.shapes import Flag
 from exchange.clock import business_day
@@ -26,6 +26,7 @@ from exchange.identifiers import Prefix, read_any_id, read_id
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import Journal
 from exchange.problems import Forbidden, Malformed, Unauthenticated
+from exchange.strict_json import parsed
 
 B = TypeVar("B", bound=Body)
 

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -37,7 +38,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{rate:,.0f}/s" if rate else "")
 
 
-def progress_bar() -> Progress:
+def progress_bar(where: Console = console) -> Progress:
     """Make a bar for long work: how far, how fast, how long still."""
     return Progress(
         SpinnerColumn(),
@@ -47,7 +48,7 @@ def progress_bar() -> Progress:
         RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=where,
     )
 
 

@@ -1,6 +1,5 @@
 """What can be done with memberships."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Final
@@ -14,7 +13,7 @@ from exchange.journal.tables import PartyCounter
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import open_accounts
 from exchange.members import names, rules
-from exchange.members.rules import CompanyFields
+from exchange.members.rules import CompanyFields, OldChange
 from exchange.members.standing import (
     BY_MEMBER,
     DateWrong,
@@ -33,6 +32,14 @@ from exchange.texts import PARAGRAPH_LIMIT, text_faults
 
 OPERATOR_ONLY: Final = frozenset({Role.OPERATOR})
 OPERATOR_OR_MEMBER: Final = frozenset({Role.OPERATOR, Role.MEMBER})
+
+
+COLUMNS: Final = {
+    MemberFact.NAME: "legal_name",
+    MemberFact.REGION: "region_code",
+    MemberFact.GROUP: "group_parent_uscc",
+}
+"""Where the row says what the history last said."""
 
 
 class AnotherCompany(Forbidden):
@@ -111,11 +118,14 @@ def _names_needed(member_id: MemberId) -> Need:
     return Need(MemberTerm, member_id, BY_MEMBER)
 
 
-def _name(work: UnitOfWork, member: Member, known: Iterable[MemberTerm]) -> None:
-    """Let a member be found by its names; by the old ones too, which stand on what was issued under them."""
-    new = names.terms(member.legal_name, member.short_name) - {row.term for row in known}
-    for term in sorted(new):
+def _name(work: UnitOfWork, member: Member, known: set[str], *called: str) -> None:
+    """Let a member be found by what it is or was called; old names stand on what was issued under them."""
+    for term in sorted(names.terms(member.legal_name, member.short_name, *called) - known):
         work.insert(MemberTerm, term=term, member_id=member.id)
+
+
+def _known(work: UnitOfWork, member: Member) -> set[str]:
+    return {row.term for row in work.all(MemberTerm, member.id, BY_MEMBER)}
 
 
 def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date) -> Member:
@@ -158,7 +168,7 @@ def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date)
         changed_at=work.position,
     )
     work.insert(PartyCounter, member_id=member_id, events=0)
-    _name(work, member, ())
+    _name(work, member, set())
     _keep_personal(work, member_id, fields)
     note(
         work,
@@ -213,7 +223,7 @@ class ApplyForMembership(Command):
 
 @dataclass(frozen=True, slots=True)
 class RecordMember(Command):
-    """Record an old membership (import): applied, admitted and perhaps withdrawn on given days, as one event."""
+    """Record an old membership (import): applied, admitted, changed and perhaps withdrawn on given days, as one event."""
 
     allowed: ClassVar = OPERATOR_ONLY
 
@@ -222,16 +232,15 @@ class RecordMember(Command):
     applied_on: date
     admitted_on: date
     withdrawn_on: date | None = None
+    changes: tuple[OldChange, ...] = ()
+    """In their order, all after the admission."""
 
     def __post_init__(self) -> None:
         """Check fields and the order of the days. Raises MemberFieldsWrong."""
         rules.check_company(self.uscc, self.fields)
-        faults = []
         if self.admitted_on < self.applied_on:
-            faults.append(Fault("/admitted_on", "must not lie before applied_on"))
-        if self.withdrawn_on is not None and self.withdrawn_on < self.admitted_on:
-            faults.append(Fault("/withdrawn_on", "must not lie before admitted_on"))
-        rules.refuse(faults)
+            rules.refuse([Fault("/admitted_on", "must not lie before applied_on")])
+        rules.old_steps(self.admitted_on, self.changes, self.withdrawn_on)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the company and its membership before."""
@@ -247,15 +256,38 @@ class RecordMember(Command):
             if not company.live and self.applied_on < ended_on:
                 rule = f"must be {ended_on} or later"
                 raise DateWrong("The membership before ended later.", Fault("/applied_on", rule))
-        check_past(work, self.withdrawn_on or self.admitted_on, "withdrawn_on" if self.withdrawn_on else "admitted_on")
-        steps = [(MemberStep.START_REVIEW, self.applied_on), (MemberStep.ADMIT, self.admitted_on)]
-        if self.withdrawn_on is not None:
-            steps.append((MemberStep.WITHDRAW, self.withdrawn_on))
+        check_past(work, *self._last_day)
         member = _apply(work, self.uscc, self.fields, self.applied_on)
-        for number, (step, day) in enumerate(steps, 1 + len(MemberFact)):
+        first = [(MemberStep.START_REVIEW, self.applied_on), (MemberStep.ADMIT, self.admitted_on)]
+        for number, (step, day) in enumerate(first, 1 + len(MemberFact)):
             _move(work, member, step, day, first=number)
-        work.tell("member.recorded", member.id, steps=[step for step, _ in steps])
+        steps, lines = [step for step, _ in first], 1 + len(MemberFact) + len(first)
+        for number, change in enumerate(self.changes, lines):
+            steps += self._change(work, member, change, number)
+        called = [change.value for change in self.changes if change.fact is MemberFact.NAME]
+        _name(work, member, names.terms(self.fields.legal_name, self.fields.short_name), *called)
+        if self.withdrawn_on is not None:
+            steps.append(MemberStep.WITHDRAW)
+            _move(work, member, MemberStep.WITHDRAW, self.withdrawn_on, first=lines + len(self.changes))
+        work.tell("member.recorded", member.id, steps=steps)
         return answer(member)
+
+    @property
+    def _last_day(self) -> tuple[date, str]:
+        if self.withdrawn_on is not None:
+            return self.withdrawn_on, "withdrawn_on"
+        return (self.changes[-1].effective_on, "changes") if self.changes else (self.admitted_on, "admitted_on")
+
+    @staticmethod
+    def _change(work: UnitOfWork, member: Member, change: OldChange, number: int) -> list[MemberStep]:
+        """Make one change, which is the `number`th line of the history; give the steps that it took."""
+        if change.fact is MemberFact.STATE:
+            step = rules.STEP_TO[MemberState(change.value)]
+            _move(work, member, step, change.effective_on, first=number)
+            return [step]
+        work.change(member, **{COLUMNS[change.fact]: change.value or None}, changed_on=change.effective_on)
+        note(work, member, change.effective_on, (change.fact, change.value), first=number)
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +426,7 @@ class CorrectApplication(Command):
             evidence=fields.evidence,
         )
         _keep_personal(work, member.id, fields)
-        _name(work, member, work.all(MemberTerm, member.id, BY_MEMBER))
+        _name(work, member, _known(work, member))
         note(
             work,
             member,
@@ -462,7 +494,7 @@ class ChangeMember(Command):
             work.change(member, group_parent_uscc=self.group_parent_uscc)
             facts.append((MemberFact.GROUP, self.group_parent_uscc or ""))
         work.change(member, changed_on=day, changed_at=work.position)
-        _name(work, member, work.all(MemberTerm, member.id, BY_MEMBER))
+        _name(work, member, _known(work, member))
         note(work, member, day, *facts)
         work.tell("member.changed", member.id, reason=self.reason)
         return answer(member)
@@ -579,6 +611,28 @@ class ApproveReadmission(Command):
         work.change(company, barred=False, changed_at=work.position)
         work.tell("member.readmitted", member.id, reason=self.reason)
         return answer(member, barred=company.barred)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePersonalData(Command):
+    """Say for what the personal data of all members is taken out; the log keeps it."""
+
+    allowed: ClassVar = OPERATOR_ONLY
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for nothing."""
+        yield []
+
+    def decide(self, work: UnitOfWork) -> Result:
+        """Tell it."""
+        work.tell("personal_data.released", reason=self.reason)
+        return {"position": work.position}
 
 
 def _expulsion(work: UnitOfWork, member_id: MemberId) -> ProposalId | None:

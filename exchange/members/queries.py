@@ -1,6 +1,6 @@
 """What can be asked of members."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -13,8 +13,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 from exchange.identifiers import MemberId
 from exchange.journal.queries import Moment
 from exchange.members.names import TERM_LENGTH, folded
-from exchange.members.states import MemberState
-from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm
+from exchange.members.states import ADMITTED, MemberState
+from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import unseen
 
 LAST_CHARACTER: Final = "\U0010ffff"
@@ -127,3 +127,36 @@ def first_ids(session: Session, walks: Sequence[SelectOfScalar[Any]], limit: int
 def ids_of(company: str) -> SelectOfScalar[MemberId]:
     """Select the memberships of a company: the one place from which the filter of what is its own comes."""
     return select(col(Member.id)).where(Member.uscc == company)
+
+
+def count_by_state(session: Session) -> dict[MemberState, int]:
+    """Count the memberships in each state."""
+    query: Any = select(Member.state, func.count()).group_by(col(Member.state))
+    return dict(session.exec(query).all())
+
+
+def list_admitted(session: Session, after: int, limit: int) -> Sequence[Member]:
+    """List the memberships that were ever active, in order of application."""
+    query = select(Member).where(col(Member.state).in_(ADMITTED), col(Member.id) > after)
+    return session.exec(query.order_by(col(Member.id)).limit(limit)).all()
+
+
+def admitted_of(session: Session, companies: Iterable[str]) -> Sequence[tuple[MemberId, str]]:
+    """List the ever active memberships of these companies, each with its company, in order of application."""
+    query: Any = select(Member.id, Member.uscc).where(
+        col(Member.uscc).in_(set(companies)), col(Member.state).in_(ADMITTED)
+    )
+    return [(member_id, uscc) for member_id, uscc in session.exec(query.order_by(col(Member.id)))]
+
+
+def histories_of(session: Session, member_ids: Iterable[MemberId]) -> Sequence[MemberHistory]:
+    """List the histories of these members, line by line."""
+    query = select(MemberHistory).where(col(MemberHistory.member_id).in_(set(member_ids)))
+    return session.exec(query.order_by(col(MemberHistory.position), col(MemberHistory.number))).all()
+
+
+def personal_of(session: Session, member_ids: Iterable[MemberId]) -> dict[tuple[MemberId, PersonalFact], str | None]:
+    """Give the personal values of these members as last told; None where they are erased."""
+    query = select(PersonalDatum).where(col(PersonalDatum.member_id).in_(set(member_ids)))
+    found = session.exec(query.order_by(col(PersonalDatum.position))).all()
+    return {(one.member_id, one.fact): one.value for one in found}

@@ -558,6 +558,16 @@ class ApproveTermination(_TradeStepCommand):
         work.tell("trade.terminated", *parties.ids, acting=acting_member(parties, side))
 
 
+def check_ended_on(work: UnitOfWork, trade: Trade, day: date) -> None:
+    """Check that a counted trade may end on a day. Raises DateWrong, TradeFieldsWrong."""
+    assert trade.effective_on is not None
+    check_past(work, day)
+    if day < trade.effective_on:
+        raise TradeFieldsWrong(
+            "It cannot end before it began.", Fault("/effective_on", "must not lie before the trade")
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TerminateTrade(ReasonedStep):
     """Terminate a trade for the exchange, with a reason; on an earlier day where that month is open."""
@@ -571,12 +581,7 @@ class TerminateTrade(ReasonedStep):
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Terminate. Raises DateWrong, MonthClosed."""
         day = self.effective_on or work.today
-        assert trade.effective_on is not None
-        check_past(work, day)
-        if day < trade.effective_on:
-            raise TradeFieldsWrong(
-                "It cannot end before it began.", Fault("/effective_on", "must not lie before the trade")
-            )
+        check_ended_on(work, trade, day)
         if not is_open(day, closed_through(work)):
             raise MonthClosed("The month of that day is closed.", Fault("/effective_on", "must lie in an open month"))
         move(work, trade, parties, self.step, ended_on=day)
@@ -584,17 +589,28 @@ class TerminateTrade(ReasonedStep):
         work.tell("trade.terminated", *parties.ids, reason=self.reason)
 
 
+@dataclass(frozen=True, slots=True)
 class ProposeReversal(ReasonedStep):
     """Propose to reverse a trade that should never have counted; another person decides."""
 
-    __slots__ = ()
-    allowed = OPERATOR_ONLY
-    step = TradeStep.PROPOSE_REVERSAL
+    allowed: ClassVar = OPERATOR_ONLY
+    step: ClassVar = TradeStep.PROPOSE_REVERSAL
+
+    effective_on: date | None = None
+    """The day on which an old trade (import) was reversed where it was traded; null: derived on approval."""
 
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result:
-        """Propose."""
+        """Propose. Raises DateWrong, TradeFieldsWrong."""
         refuse_second(work, trade.reversal_id, trade.changed_at)
-        proposal = propose(work, ProposalKind.REVERSAL, written_id(Prefix.TRADE, trade.id), self.reason)
+        if self.effective_on is not None:
+            check_ended_on(work, trade, self.effective_on)
+        proposal = propose(
+            work,
+            ProposalKind.REVERSAL,
+            written_id(Prefix.TRADE, trade.id),
+            self.reason,
+            effective_on=self.effective_on,
+        )
         move(work, trade, parties, self.step, reversal_id=proposal.id)
         work.tell("trade.reversal_proposed", *parties.ids)
         return {"proposal": written_id(Prefix.PROPOSAL, proposal.id)}
@@ -609,10 +625,10 @@ class ApproveReversal(ReasonedStep):
     counts = True
 
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
-        """Reverse, on the trade's own day while its month is open, else today."""
-        approve(work, trade.reversal_id, trade.changed_at)
+        """Reverse, on the day proposed for an old trade, else on the trade's own, while its month is open, else today."""
+        proposal = approve(work, trade.reversal_id, trade.changed_at)
         assert trade.effective_on is not None
-        day = taken_back_on(trade.effective_on, work.today, closed_through(work))
+        day = taken_back_on(proposal.effective_on or trade.effective_on, work.today, closed_through(work))
         move(work, trade, parties, self.step, ended_on=day)
         work.change(work.get(Contract, contract_key(trade)), trade_id=None)
         take_back(work, trade, Movement.REVERSED, day)
@@ -708,7 +724,7 @@ class RecordTrade(Command):
 
     def __post_init__(self) -> None:
         """Check all fields. Raises TradeFieldsWrong, AmountWrong, ReasonWrong."""
-        rules.check_terms(self.terms)
+        rules.check_terms(self.terms, old=True)
         rules.check_reference(self.buyer_ref)
         rules.check_reference(self.seller_ref)
         faults = [
@@ -717,13 +733,14 @@ class RecordTrade(Command):
         if self.state not in self.STEPS:
             faults.append(Fault("/outcome", "must be one of " + ", ".join(self.STEPS)))
         rules.refuse(faults)
-        rules.check_old_dates(self.state, self.days)
-        if self.days.ended_on is not None:
-            if self.reason is None:
-                raise ReasonWrong(
-                    "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
-                )
+        elsewhere = self.venue is Venue.OFF_EXCHANGE_FILED or self.mode is TradeMode.AUCTION
+        rules.check_old_dates(self.state, self.days, told_later=elsewhere and self.days.effective_on is not None)
+        if self.reason is not None:
             check_reason(self.reason)
+        elif self.days.ended_on is not None:
+            raise ReasonWrong(
+                "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
+            )
         if self.venue is Venue.OFF_EXCHANGE_FILED:
             if self.mode is not TradeMode.NEGOTIATED:
                 raise TradeFieldsWrong(

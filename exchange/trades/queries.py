@@ -1,11 +1,12 @@
 """What can be asked of trades."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, or_
+import orjson
+from sqlalchemy import ColumnElement, case, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -13,13 +14,15 @@ from exchange.access.tables import Proposal, ProposalKind, ProposalState
 from exchange.clock import FIRST_BUSINESS_DAY
 from exchange.identifiers import MemberId, TradeId
 from exchange.journal.queries import Moment, moment_at
+from exchange.journal.tables import Event
 from exchange.ledger.posting import balance
 from exchange.ledger.tables import Account, AccountKind, Book
+from exchange.listings.tables import DataProduct, ProductVersion
 from exchange.members.queries import first_ids, ids_of, memberships
 from exchange.members.tables import Member
 from exchange.money import Money
 from exchange.problems import Fault, Invalid, unseen
-from exchange.trades.states import TradeState
+from exchange.trades.states import IMPORTABLE, TradeState
 from exchange.trades.tables import Side, Trade, TradeMode, Venue
 from exchange.volume.queries import NOTHING, Question, cumulative
 from exchange.volume.tables import Dimension, VolumeEntry
@@ -329,3 +332,79 @@ def open_reversals(session: Session) -> list[OpenReversal]:
         .order_by(col(Proposal.id))
     )
     return [OpenReversal(one.subject, one.proposed_on, one.reason) for one in session.exec(query)]
+
+
+def count_by_state(session: Session) -> dict[TradeState, int]:
+    """Count the trades in each state."""
+    query: Any = select(Trade.state, func.count()).group_by(col(Trade.state))
+    return dict(session.exec(query).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A trade with its parties, and what was sold, by its owner's names."""
+
+    deal: Deal
+    product_code: str
+    version: int
+
+
+def list_importable(session: Session, after: int, limit: int) -> list[Described]:
+    """List the trades that can be recorded elsewhere as old ones, the oldest first."""
+    query: Any = (
+        _deals()
+        .add_columns(DataProduct.code, ProductVersion.number)
+        .join(DataProduct, col(DataProduct.id) == Trade.product_id)
+        .join(ProductVersion, col(ProductVersion.id) == Trade.version_id)
+        .where(col(Trade.state).in_(IMPORTABLE), col(Trade.id) > after)
+        .order_by(col(Trade.id))
+        .limit(limit)
+    )
+    return [
+        Described(Deal(trade, buyer, seller), code, number)
+        for trade, buyer, seller, code, number in session.exec(query)
+    ]
+
+
+ContractName = tuple[str, str, str, str]
+"""What identifies a contract: seller's and buyer's code, number, hash of its text."""
+
+
+def contracts_met_again(session: Session) -> set[ContractName]:
+    """Give the contracts under which several trades were recorded, as after a cancellation or reversal: few, so they are held at once."""
+    columns: Any = (Seller.uscc, Buyer.uscc, Trade.contract_number, Trade.contract_sha256)
+    query: Any = (
+        select(*columns)
+        .select_from(Trade)
+        .join(Buyer, col(Buyer.id) == Trade.buyer_id)
+        .join(Seller, col(Seller.id) == Trade.seller_id)
+        .where(col(Trade.state).in_(IMPORTABLE))
+        .group_by(*columns)
+        .having(func.count() > 1)
+    )
+    return {tuple(row) for row in session.exec(query)}
+
+
+ENDED_WITH_REASON: Final = frozenset({TradeState.CANCELLED, TradeState.TERMINATED, TradeState.REVERSED})
+
+
+def reasons_of(session: Session, trades: Iterable[Trade]) -> dict[TradeId, str]:
+    """Give why these trades were cancelled, terminated or reversed: as the event says, else the proposal that was agreed to."""
+    ended = [trade for trade in trades if trade.state in ENDED_WITH_REASON]
+    leaves = select(Event.position, Event.leaf).where(col(Event.position).in_([trade.changed_at for trade in ended]))
+    told = {position: orjson.loads(leaf)["facts"].get("reason") for position, leaf in session.exec(leaves)}
+    agreed = {trade.id: _agreed(trade) for trade in ended}
+    reasons = select(Proposal.id, Proposal.reason).where(col(Proposal.id).in_(set(agreed.values()) - {None}))
+    proposed: dict[int | None, str] = dict(session.exec(reasons).all())
+    return {trade.id: told[trade.changed_at] or proposed[agreed[trade.id]] for trade in ended}
+
+
+def _agreed(trade: Trade) -> int | None:
+    return trade.reversal_id if trade.state is TradeState.REVERSED else trade.termination_id
+
+
+def count_waiting(session: Session) -> int:
+    """Count the reversals and terminations that wait for somebody's agreement."""
+    kinds = (ProposalKind.REVERSAL, ProposalKind.TERMINATION)
+    query = select(func.count()).select_from(Proposal)
+    return session.exec(query.where(Proposal.state == ProposalState.OPEN, col(Proposal.kind).in_(kinds))).one()
