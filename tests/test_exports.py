@@ -257,7 +257,9 @@ def test_what_goes_out_comes_in_elsewhere_with_the_same_figures_on_every_day(
     for kind, path in files.items():
         assert ", 0 there already, 0 refused." in line.done("import", kind, path)
     line.act_as(second)
-    assert "2 reversals approved, 0 refused." in line.done("reversals", "approve", "--all")
+    assert "2 reversals approved, 0 refused." in line.done(
+        "reversals", "approve", "--all", "--reason", "as it should be"
+    )
     again = export_all(line, tmp_path / "second", ending)
     with Exchange.at(database_url) as first, Exchange.at(elsewhere) as other:
         assert business(other) == business(first)

@@ -235,7 +235,7 @@ def test_a_reversed_trade_stays_there_when_its_reversal_is_approved(line: Comman
     line.done("import", "trades", path)
     counted = orjson.loads(line.done("summary", "--json"))["trades"]["counted"]
     line.act_as(second)
-    line.done("reversals", "approve", "--all")
+    line.done("reversals", "approve", "--all", "--reason", "as it should be")
     left = orjson.loads(line.done("summary", "--json"))["trades"]["counted"]
 
     assert (counted, left) == (1, 0)
@@ -609,7 +609,7 @@ def test_a_contract_that_was_cancelled_or_reversed_is_recorded_again(line: Comma
     path = file("trades", rows, columns=with_optional("trades"))
     [why] = refused_rows(line, "trades", path)
     line.act_as(second)
-    line.done("reversals", "approve", "--all")
+    line.done("reversals", "approve", "--all", "--reason", "as it should be")
 
     assert "counts already" in why
     assert told(1, 2, 0) in line.done("import", "trades", path)
@@ -652,7 +652,7 @@ def test_a_reversal_whose_month_is_closed_meanwhile_counts_on_the_day_of_its_app
     for month in ("2020-04", "2020-05"):
         line.done("close", month)
     line.act_as(second)
-    line.done("reversals", "approve", "--all")
+    line.done("reversals", "approve", "--all", "--reason", "as it should be")
     ends = [
         orjson.loads(line.done("summary", "--json", *day))["trades"]["counted"]
         for day in (["--as-of", "2020-06-01"], [])

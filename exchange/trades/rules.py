@@ -1,6 +1,6 @@
 """What must hold of trades: pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
@@ -109,9 +109,8 @@ def check_fields(  # noqa: PLR0913 - all that is not an amount
     numbered: bool = False,
 ) -> None:
     """Check what is not an amount; only where it was numbered by an exchange, an order's number looks like one. Raises TradeFieldsWrong."""
-    faults = word_faults(
-        numbered=numbered, purpose=purpose, contract_number=contract_number, delivery_terms=delivery_terms
-    )
+    words = {"purpose": purpose, "contract_number": contract_number, "delivery_terms": delivery_terms}
+    faults = word_faults(words, numbered=numbered)
     if not 0 < quantity <= QUANTITY_LIMIT:
         faults.append(Fault("/quantity", f"must lie between 1 and {QUANTITY_LIMIT}"))
     if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
@@ -131,7 +130,7 @@ WORDS: Final = {
 """What a trade says in words, each with its limit in characters: all of it may hold a typo."""
 
 
-def word_faults(*, numbered: bool = False, **words: str | None) -> list[Fault]:
+def word_faults(words: Mapping[str, str | None], *, numbered: bool = False) -> list[Fault]:
     """Give the rules that words of a trade break; a missing one breaks none. `numbered` lets an exchange have numbered its contract."""
     faults = text_faults((name, said, WORDS[name]) for name, said in words.items())
     number = words.get("contract_number")
@@ -148,7 +147,8 @@ def check_correction(field: str, after: str | None) -> None:
         refuse([Fault("/field", "must be one of " + ", ".join(WORDS))])
     if after is None and field in {"purpose", "contract_number"}:
         refuse([Fault("/value", f"must be given: every trade has a {field}")])
-    refuse([Fault("/value", fault.rule) for fault in word_faults(**{field: after})])
+    words: dict[str, str | None] = {field: after}
+    refuse([Fault("/value", fault.rule) for fault in word_faults(words)])
 
 
 def refuse_given(**given: object) -> None:
