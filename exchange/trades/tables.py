@@ -65,6 +65,8 @@ class Trade(Stored, table=True):
         Index(None, "state", "id"),
         Index(None, "contract_number", "id"),
         Index(None, "effective_on", "id"),
+        Index(None, "mode", "id"),
+        Index(None, "venue", "id"),
         *(Index(None, ref, "id", **_where(f"{ref} IS NOT NULL")) for ref in ("buyer_ref", "seller_ref")),
     )
     sort: ClassVar = Sort.CURRENT
