@@ -23,6 +23,7 @@ from exchanges import Exchange, Offer
 from serving import Served, a_secret, served
 
 from exchange.access.tables import Role
+from exchange.settings import Settings
 from exchange.trades.tables import Trade
 
 KEEPING = 12
@@ -227,3 +228,32 @@ def test_who_never_ends_a_request_does_not_keep_it_from_stopping(sqlite_url: str
     assert any("timeout graceful shutdown exceeded" in line["event"] for line in server.lines())
     with Exchange.at(sqlite_url) as place:
         assert place.records(Trade) == []
+
+
+def test_who_is_in_a_hurry_says_it_twice(sqlite_url: str, tmp_path: Path) -> None:
+    with served(sqlite_url, tmp_path, drain_s="60") as server:
+        assert httpx.get(f"{server.url}/livez", timeout=30).status_code == 200
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        code = server.process.wait(timeout=10)
+
+    assert code == 0
+
+
+def test_a_connection_without_requests_is_kept_as_long_as_is_said(sqlite_url: str, tmp_path: Path) -> None:
+    with (
+        served(sqlite_url, tmp_path, keep_alive_s="1") as server,
+        socket.create_connection(server.url.removeprefix("http://").split(":"), timeout=10) as idle,  # type: ignore[arg-type]
+    ):
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: exchange.test\r\n\r\n")
+        answered = b""
+        while not answered.endswith(b"}"):
+            answered += idle.recv(10_000)
+        began = time.monotonic()
+        assert idle.recv(10_000) == b""
+        kept = time.monotonic() - began
+
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert 0.5 < kept < 5
+    assert Settings.model_fields["keep_alive_s"].default > 60  # what proxies are usually set to
