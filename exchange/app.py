@@ -19,7 +19,9 @@ from starlette.staticfiles import StaticFiles
 from exchange import __version__, clock, revisions
 from exchange.api import (
     batches,
+    desk,
     document,
+    events,
     health,
     keys,
     listings,
@@ -32,6 +34,7 @@ from exchange.api import (
     trades,
 )
 from exchange.api.doors import Office, Route, add
+from exchange.api.following import HeadWatch
 from exchange.api.reception import Reception, places
 from exchange.database import Database
 from exchange.journal.journal import Journal
@@ -48,6 +51,8 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("months", months.ROUTES),
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
+    ("events", events.ROUTES),
+    ("desk", desk.ROUTES),
 ]
 ONLY_FROM_HERE: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
@@ -74,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)
-                app.state.office = Office(database, journal, clock.now, secret)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
                 # What has been made by now stays: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()

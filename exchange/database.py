@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
@@ -36,6 +36,10 @@ SQLITE_PRAGMAS: Final = (
 POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 
+AWAY_STATES: Final = ("08", "53", "57", "58")
+"""Classes of PostgreSQL's error codes: no connection, no resources, an operator's intervention, trouble of its system."""
+
+
 class DatabaseUrlWrong(Invalid):
     """EXCHANGE_DATABASE_URL does not name a database that can be used."""
 
@@ -54,6 +58,12 @@ def connect_sqlite(path: Path) -> sqlite3.Connection:
     for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Tell whether a read failed because the database is away, rather than for what it was asked."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error, OperationalError | InterfaceError) or state.startswith(AWAY_STATES)
 
 
 class Database:
@@ -77,6 +87,16 @@ class Database:
     def dsn(self) -> str:
         """The URL as PostgreSQL's own clients take it."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    @property
+    def without_password(self) -> tuple[str, dict[str, str]]:
+        """The same for a program's arguments, without a password, and the environment that holds it."""
+        url = self._url
+        password = url.password or url.query.get("password")
+        # Not `set(password=None)`, which means: as it is.
+        bare = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        bare = bare.difference_update_query(["password"])
+        return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
     def __str__(self) -> str:
         """Name the database without its password, wherever in the URL it stands."""

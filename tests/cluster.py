@@ -4,11 +4,13 @@ import asyncio
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +81,28 @@ class Cluster:
         """Stop the server; `immediate` is a crash."""
         self.run(self.bin / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-s", "stop")
 
-    def create_database(self, name: str, template: str = "template1") -> None:
-        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    def kill(self) -> None:
+        """Kill the server and all its processes, so that nobody can tidy up."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # it starts no more of them, and mourns none
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        for process in (postmaster, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        while any(Path(f"/proc/{process}").exists() for process in (postmaster, *children)):
+            time.sleep(0.01)
+
+    def create_database(self, name: str, template: str = "template1", tablespace: str = "pg_default") -> None:
+        self._say(f'CREATE DATABASE "{name}" TEMPLATE "{template}" TABLESPACE "{tablespace}"')
 
     def drop_database(self, name: str) -> None:
         self._say(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def create_tablespace(self, name: str, folder: Path) -> None:
+        self._say(f"CREATE TABLESPACE \"{name}\" LOCATION '{folder}'")
+
+    def drop_tablespace(self, name: str) -> None:
+        self._say(f'DROP TABLESPACE "{name}"')
 
     def _say(self, statement: str) -> None:
         async def run() -> None:

@@ -273,7 +273,7 @@ def test_the_role_that_compose_makes_can_upgrade_and_is_no_superuser(
     postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "exchange_password").write_text("p'ass word\n")
-    script = (ROOT / "deploy" / "postgres-role.sh").read_text(encoding="utf-8")
+    script = (ROOT / "docs" / "deploy" / "postgres-role.sh").read_text(encoding="utf-8")
     here = script.replace("/run/secrets/", f"{shlex.quote(str(tmp_path))}/")
     monkeypatch.setenv("PATH", f"{postgres.bin}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("POSTGRES_USER", "postgres")
@@ -299,7 +299,7 @@ def test_the_role_that_compose_makes_can_upgrade_and_is_no_superuser(
 
 
 def test_the_unit_names_settings_that_there_are_and_gives_time_to_stop() -> None:
-    unit = (ROOT / "deploy" / "exchange.service").read_text(encoding="utf-8")
+    unit = (ROOT / "docs" / "deploy" / "exchange.service").read_text(encoding="utf-8")
     named = re.findall(r"^Environment=([A-Z_]+)=", unit, re.MULTILINE)
     [patience] = re.findall(r"^TimeoutStopSec=([0-9]+)$", unit, re.MULTILINE)
 

@@ -14,7 +14,7 @@ from exchanges import Exchange, a_price
 from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.api.metrics import CONTENT_TYPE
-from exchange.api.problems import DEFECT
+from exchange.api.problems import DEFECT_TYPE
 from exchange.app import create_app
 from exchange.journal.commands import Answer, Job
 from exchange.journal.journal import Journal, commit
@@ -132,7 +132,7 @@ def test_a_defect_is_counted_as_one(sqlite_door: Door, monkeypatch: pytest.Monke
     after = moved(before, figures(sqlite_door))
 
     assert after["exchange_journal_commands_total", "failed"] == 1
-    assert after["exchange_problems_total", DEFECT] == 1
+    assert after["exchange_problems_total", DEFECT_TYPE] == 1
     assert after["exchange_requests_total", "POST", "register_product", "500"] == 1
 
 
@@ -210,7 +210,7 @@ def test_labels_come_from_closed_lists_whatever_is_sent(sqlite_door: Door) -> No
         "operation": {*OPERATIONS, "nowhere", "home", "docs", "openapi", "docs_assets"},
         "method": {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"},
         "status": {"200", "201", "307", "400", "401", "403", "404", "405", "409", "415", "422"},
-        "problem": all_problems() | {DEFECT},
+        "problem": all_problems() | {DEFECT_TYPE},
         "outcome": {"accepted", "replayed", "refused", "failed"},
     }
     seen: dict[str, set[str]] = {}
@@ -257,6 +257,8 @@ def test_a_lost_connection_is_counted_each_time(monkeypatch: pytest.MonkeyPatch,
     class Away:
         async def run(self, jobs: Any) -> Any:
             raise StoreLost("gone")
+
+        rehearse = run
 
         async def close(self) -> None:
             """Nothing is held."""

@@ -6,11 +6,14 @@ from typing import Final
 import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
+from exchange.database import is_away
 from exchange.journal.journal import DatabaseAway
 from exchange.problems import (
     Conflict,
@@ -28,8 +31,8 @@ from exchange.problems import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = "1"
-DEFECT: Final = "defect"
-"""The type of what is the service's own fault, for which there is no class of problem."""
+FILES_ALLOW: Final = "GET, HEAD"
+"""What the addresses of files take, which are no routes."""
 
 STATUS: Final[dict[type[Problem], int]] = {
     Malformed: 400,
@@ -45,6 +48,17 @@ STATUS: Final[dict[type[Problem], int]] = {
 }
 
 HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
+
+DEFECT_TYPE: Final = "defect"
+"""The type of what is the service's own fault, for which there is no class of problem."""
+DEFECT: Final[dict[str, object]] = {
+    "type": f"/problems/{DEFECT_TYPE}",
+    "title": "The service failed at this request.",
+    "status": 500,
+    "detail": "Nothing of it was recorded, as far as the service can tell.",
+    "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
+    "errors": [],
+}
 
 log = logging.getLogger(__name__)
 
@@ -110,13 +124,29 @@ async def _problem(request: Request, problem: Exception) -> Response:
     return _answer(request, problem)
 
 
+def _allowed(request: Request) -> str:
+    """List the methods of all routes at an address: Starlette names those of the first alone."""
+    found = (
+        route.methods or set()
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+    )
+    return ", ".join(sorted(set[str]().union(*found))) or FILES_ALLOW
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
-        return _answer(
-            request, MethodWrong("The method is not one of those in `Allow`."), 405, dict(error.headers or {})
-        )
+        allowed = {"Allow": _allowed(request)}
+        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), 405, allowed)
     return _answer(request, NoRoute("There is no such route."))
+
+
+async def _database(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DBAPIError)
+    if not is_away(error):
+        raise error
+    return await _away(request, error)
 
 
 async def _away(request: Request, error: Exception) -> Response:
@@ -133,22 +163,15 @@ def _answer(
 
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("A request failed", exc_info=error)
-    request.scope["problem"] = DEFECT
-    body = {
-        "type": f"/problems/{DEFECT}",
-        "title": "The service failed at this request.",
-        "status": 500,
-        "detail": "Nothing of it was recorded, as far as the service can tell.",
-        "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
-        "errors": [],
-    }
-    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE)
+    request.scope["problem"] = DEFECT_TYPE
+    return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Let the application answer all that goes wrong as problems."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)
-    for kind in (OperationalError, InterfaceError, ConnectionError):
+    app.add_exception_handler(DBAPIError, _database)
+    for kind in (NoneFree, OSError):
         app.add_exception_handler(kind, _away)
     app.add_exception_handler(Exception, _defect)

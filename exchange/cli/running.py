@@ -70,6 +70,8 @@ DEFECT: Final = 70
 
 console = Console(markup=False, soft_wrap=True)
 """Where people read. What it is given is text: only who asks for markup gets it."""
+errors = Console(markup=False, soft_wrap=True, stderr=True)
+"""Where people read while stdout belongs to a program."""
 
 
 class DatabaseAway(Unavailable):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Self
 
 from exchange.journal.batch import Outcome
-from exchange.journal.commands import Answer, Job
+from exchange.journal.commands import Answer, Job, Rehearsal
 from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
 from exchange.journal.watching import NOBODY, Watch
 from exchange.problems import Problem, Unavailable
@@ -51,8 +51,8 @@ class Journal:
     def __init__(self, store: Store, queue_limit: int = 10_000, watch: Watch = NOBODY) -> None:
         """Take the store, how many commands may wait, and who looks on."""
         self._store = store
+        self.queue_limit = queue_limit
         self._watch = watch
-        self._limit = queue_limit
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
@@ -84,13 +84,20 @@ class Journal:
         """
         if self._stopping:
             raise Stopping
-        if self._queued + len(job.commands) > self._limit and self._queued:
-            raise Overloaded(f"{self._limit} commands wait already.")
+        if self._queued + len(job.commands) > self.queue_limit and self._queued:
+            raise Overloaded(f"{self.queue_limit} commands wait already.")
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += len(job.commands)
         self._arrived.set()
         return await waiting.answer
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Say what would become of jobs as things are now; nothing waits in the queue. Raises DatabaseAway."""
+        try:
+            return await self._store.rehearse(jobs)
+        except (StoreLost, StoreBusy) as error:
+            raise DatabaseAway("It could not be read.") from error
 
     async def _write(self) -> None:
         while True:
