@@ -6,8 +6,10 @@ import random
 import secrets
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -200,6 +202,31 @@ def test_a_full_disk_refuses_writes_without_a_trace_until_there_is_room(on_a_sma
     assert load.unanswered >= 6
     assert load.stored_unanswered == 0
     assert_all_there(load)
+
+
+@pytest.mark.postgres
+def test_a_postgres_that_dies_of_a_full_disk_is_away_until_it_runs_again(postgres: Cluster) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="exchange-disk-", dir="/tmp"))
+    folder.chmod(0o755)
+    with ExitStack() as stack:
+        stack.callback(folder.rmdir)
+        disk = stack.enter_context(small_disk(folder / "disk", 128))
+        dying = stack.enter_context(cluster(durable=True, within=disk.folder))
+        dying.create_database("exchange")
+        load = Load.at(migrated(dying.url("exchange")), SEED)
+        running = stack.enter_context(server(load.url))
+        disk.fill()
+        with suppress(OSError, asyncpg.PostgresError):
+            # What is committed now begins another segment of its log, for which there is no room.
+            ask(load.url, "SELECT pg_switch_wal(), pg_logical_emit_message(true, '', '')")
+        refused(asyncio.run(load.run_until_refused(running.address)), 503, "database-away")
+        assert not dying.runs()
+        disk.make_room()
+        with suppress(RuntimeError):  # it may have ended by itself
+            dying.stop("immediate")
+        dying.start()
+        asyncio.run(load.settle(running.address))
+        assert_all_there(load)
 
 
 # A process that stops in the middle

@@ -73,7 +73,7 @@ class PostgresStore:
         except UNWRITABLE as error:
             # Another server may have taken its place: the next batch looks anew.
             await self.close()
-            raise StoreUnwritable(f"PostgreSQL says: {error}.") from error
+            raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
         except LOST as error:
             await self.close()
             raise StoreLost(str(error)) from error
