@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test fuzz crash bench lock openapi format clean
+# What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
+AGAIN ?=
+
+.PHONY: help demo serve test fuzz crash mutants bench lock openapi format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +37,11 @@ fuzz: $(VENV)/dev ## Run the property tests for long
 crash: $(VENV)/dev ## Kill the server, and PostgreSQL, a hundred times at random moments under load
 	EXCHANGE_CRASHES=100 $(BIN)/python -m pytest tests/test_crash.py -k "killed or crashes"
 
+mutants: $(VENV)/dev ## Change the rules, the ledger, the volume and the journal, and see that the fast tests notice; goes on where it stopped
+	@test -z "$(AGAIN)" || $(BIN)/python tests/mutants.py $(AGAIN)
+	HYPOTHESIS_PROFILE=mutants nice $(BIN)/mutmut run --max-children 2
+	$(BIN)/python tests/mutants.py
+
 bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)
 	$(BIN)/python benchmarks/trades.py
 
@@ -51,7 +59,7 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 	  --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=…" >&2; exit 2; }

@@ -2,7 +2,6 @@
 
 import gc
 import json
-import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,18 +12,34 @@ from typing import Any, Final
 import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exchange import __version__, clock, revisions
-from exchange.api import batches, document, health, keys, listings, members, months, problems, products, summary, trades
+from exchange.api import (
+    batches,
+    desk,
+    document,
+    events,
+    health,
+    keys,
+    listings,
+    members,
+    metrics,
+    months,
+    problems,
+    products,
+    summary,
+    trades,
+)
 from exchange.api.doors import Office, Route, add
+from exchange.api.following import HeadWatch
+from exchange.api.reception import Reception, places
 from exchange.database import Database
 from exchange.journal.journal import Journal
 from exchange.journal.opening import open_store
+from exchange.journal.queries import present
 from exchange.settings import Settings
 
 TITLE: Final = "Data exchange"
@@ -36,6 +51,8 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("months", months.ROUTES),
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
+    ("events", events.ROUTES),
+    ("desk", desk.ROUTES),
 ]
 ONLY_FROM_HERE: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; "
@@ -44,36 +61,11 @@ ONLY_FROM_HERE: Final = (
 """What the docs may load and ask: nothing of another host."""
 ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-
-
-class RequestIds:
-    """Gives each request an id, its own where it brings a well-formed one, and says it in the answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        """Stand before an application."""
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
-            await send(message)
-
-        await self.app(scope, receive, send_with_id)
-
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Make the application; uvicorn's factory. Starting it raises SchemaNotCurrent where the database is not up to date."""
-    chosen = settings or Settings()
+    chosen = settings or Settings.read()
+    figures = metrics.Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,8 +76,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret = (
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
-            async with Journal(store, chosen.queue_limit) as journal:
-                app.state.office = Office(database, journal, clock.now, secret)
+            figures.head_is((await database.read(present)).position)
+            async with Journal(store, chosen.queue_limit, figures) as journal:
+                figures.queue_is(lambda: journal.waiting)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
                 # What has been made by now stays: the collector need not look at it again.
                 gc.collect()
                 gc.freeze()
@@ -102,17 +96,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.add_middleware(RequestIds)
+    app.state.metrics = figures
+    app.state.stopping = False
     problems.install(app)
     for _, routes in GROUPS:
         add(app, routes)
     app.router.add_route(f"/v1{batches.PATH}", batches.create_trades, methods=["POST"], name="create_trades")
-    app.router.add_route("/livez", health.live, methods=["GET"])
-    app.router.add_route("/readyz", health.ready, methods=["GET"])
-    app.router.add_route("/", _home, methods=["GET"])
-    app.router.add_route("/docs", _docs, methods=["GET"])
-    app.router.add_route("/openapi.json", _openapi, methods=["GET"])
-    app.mount("/docs/assets", StaticFiles(directory=ASSETS))
+    app.router.add_route("/livez", health.live, methods=["GET"], name="show_life")
+    app.router.add_route("/readyz", health.ready, methods=["GET"], name="show_readiness")
+    app.router.add_route("/metrics", metrics.show, methods=["GET"], name="show_metrics")
+    app.router.add_route("/", _home, methods=["GET"], name="home")
+    app.router.add_route("/docs", _docs, methods=["GET"], name="docs")
+    app.router.add_route("/openapi.json", _openapi, methods=["GET"], name="openapi")
+    app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="docs_assets")
+    # Outermost, so that also what the framework answers by itself gets its id, its line and its count.
+    app.middleware_stack = Reception(
+        app.build_middleware_stack(), places(app.router.routes), figures, app.state, access_log=chosen.access_log
+    )
     return app
 
 

@@ -5,14 +5,16 @@ ever waits for a disk and two drivers do all the work.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -45,7 +47,13 @@ class DatabaseUrlWrong(Invalid):
 
 
 def connect_sqlite(path: Path) -> sqlite3.Connection:
-    """Open a SQLite file as everything here does; the caller begins and ends its transactions itself."""
+    """Open a SQLite file as everything here does; the caller begins and ends its transactions itself.
+
+    A file that is made is its owner's alone, for it holds personal data; SQLite gives the files beside it the same mode.
+    """
+    with suppress(OSError):
+        # Only a new file: to close one that SQLite has open would give up its locks. What cannot be made is said by SQLite itself.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = sqlite3.connect(path, timeout=SQLITE_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
@@ -80,9 +88,20 @@ class Database:
         """The URL as PostgreSQL's own clients take it."""
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
+    @property
+    def without_password(self) -> tuple[str, dict[str, str]]:
+        """The same for a program's arguments, without a password, and the environment that holds it."""
+        url = self._url
+        password = url.password or url.query.get("password")
+        # Not `set(password=None)`, which means: as it is.
+        bare = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        bare = bare.difference_update_query(["password"])
+        return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
+
     def __str__(self) -> str:
-        """Name the database without its password."""
-        return self._url.render_as_string(hide_password=True)
+        """Name the database without its password, wherever in the URL it stands."""
+        shown = {name: "***" if "password" in name else value for name, value in self._url.query.items()}
+        return self._url.set(query=shown).render_as_string(hide_password=True)
 
     async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on one snapshot."""

@@ -65,6 +65,16 @@ def read_id(prefix: Prefix, text: str) -> int | None:
     return int(found[1]) if found and text.startswith(prefix) else None
 
 
+def read_any_id(text: object) -> int | None:
+    """Read an id of whatever kind back; None where it is none.
+
+    >>> read_any_id("trd_000000009120"), read_any_id("9120")
+    (9120, None)
+    """
+    found = _ID.fullmatch(text) if isinstance(text, str) else None
+    return int(found[1]) if found else None
+
+
 @lru_cache(4_096)
 def is_uscc(text: str) -> bool:
     """Tell whether this is a unified social credit code: 18 characters with a true check character (GB 32100-2015), in capitals."""

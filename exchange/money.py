@@ -56,6 +56,16 @@ def growth(now: Money, before: Money | None) -> str | None:
     return f"{sign}{magnitude // 10_000}.{magnitude % 10_000:04}"
 
 
+def yuan_decimal(amount: Money) -> str:
+    """Write an amount in yuan, exactly and for machines.
+
+    >>> yuan_decimal(Money(-106_05))
+    '-106.05'
+    """
+    sign = "-" if amount < 0 else ""
+    return f"{sign}{abs(amount) // 100}.{abs(amount) % 100:02}"
+
+
 def yuan_text(amount: Money) -> str:
     """Write an amount for people.
 

@@ -65,6 +65,8 @@ class Unauthenticated(Problem):
 class Forbidden(Problem):
     """Somebody else may do this."""
 
+    remedy = "Use a key of a role that does."
+
 
 class NotFound(Problem):
     """There is no such thing, or it is not yours to see."""

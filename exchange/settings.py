@@ -1,19 +1,111 @@
-"""Settings, from the environment. One table: every setting with its default and meaning."""
+"""Settings, from the environment. One table: every setting with its default and meaning.
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+Each is read from `EXCHANGE_NAME`, or from the file that `EXCHANGE_NAME_FILE` names, as containers hand out secrets.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from exchange.problems import Invalid
+
+PREFIX: Final = "EXCHANGE_"
+FILE_SUFFIX: Final = "_FILE"
+LONGEST_WAIT_S: Final = 600
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["json", "console"]
+
+
+class SettingWrong(Invalid):
+    """A setting cannot be read."""
+
+    remedy = "Look at `exchange settings` and docs/settings.md for what it takes."
+
+
+def variable(name: str) -> str:
+    """Name a setting's environment variable."""
+    return PREFIX + name.upper()
+
+
+class Files(PydanticBaseSettingsSource):
+    """Settings from files: `EXCHANGE_NAME_FILE` names the file, whose last line end is not part of the value."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Read one. Raises SettingWrong where the file cannot be read, or the variable itself is set too."""
+        named = variable(field_name) + FILE_SUFFIX
+        path = os.environ.get(named)
+        if path is None:
+            return None, field_name, False
+        if variable(field_name) in os.environ:
+            raise SettingWrong(f"{variable(field_name)} and {named} are both set: keep one of them.")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SettingWrong(f"{named} names a file that cannot be read: {error.strerror}.") from None
+        except ValueError:
+            raise SettingWrong(f"{named} names a file that is not UTF-8 text.") from None
+        return text.removesuffix("\n").removesuffix("\r"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Read all that are there."""
+        read = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in read.items() if value is not None}
 
 
 class Settings(BaseSettings):
     """What the environment says, each variable prefixed with `EXCHANGE_`."""
 
-    model_config = SettingsConfigDict(env_prefix="EXCHANGE_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     database_url: str = Field(
-        "sqlite:///exchange.db", description="sqlite:///FILE or postgresql://USER@HOST:PORT/DATABASE"
+        "sqlite:///exchange.db", description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`"
     )
     key: SecretStr | None = Field(None, description="the API key with which the command line acts")
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all processes, else each start makes its own"
     )
-    queue_limit: int = Field(10_000, description="requests that may wait for the journal before new ones get 503")
+    queue_limit: int = Field(10_000, gt=0, description="commands that may wait for the journal before new ones get 503")
+    drain_s: float = Field(
+        0,
+        ge=0,
+        le=LONGEST_WAIT_S,
+        description="seconds for which a server that is told to stop still takes connections, while `/readyz` says 503",
+    )
+    stop_s: int = Field(
+        30, gt=0, le=LONGEST_WAIT_S, description="seconds after which requests still in flight are given up at a stop"
+    )
+    log_level: LogLevel = Field(
+        "info", description="the least that the server logs: `debug`, `info`, `warning`, `error`"
+    )
+    log_format: LogFormat | None = Field(
+        None, description="`json` lines or `console`; where unset, `console` if stderr is a terminal"
+    )
+    access_log: bool = Field(default=True, description="a line in the log for each request")
+
+    @classmethod
+    def read(cls, **given: Any) -> Self:
+        """Read the environment, and let what is given stand before it. Raises SettingWrong, which names variables and never values."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{variable(str(line['loc'][0]))}: {line['msg']}" for line in error.errors(include_input=False)
+            )
+            raise SettingWrong(f"{wrong}.") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings hands over all it has
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Say where settings come from: what is given in code, the environment, files."""
+        return init_settings, env_settings, Files(settings_cls)

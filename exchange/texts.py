@@ -1,5 +1,6 @@
 """What a text must be to get in: so that no screen, file or spreadsheet it later reaches has to defend itself."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -7,11 +8,21 @@ from typing import Final
 from exchange.problems import Fault
 
 FORMULA_STARTS: Final = frozenset("=+-@\t\r＝＋－＠")
+FORMULA_RULE: Final = "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
 UNSEEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+UNSEEN_LETTERS: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Fillers, joiners, selectors and the empty Braille pattern: not seen either, though their categories are those of letters and marks."""
 
 NAME_LIMIT: Final = 120
 REFERENCE_LIMIT: Final = 64
 PARAGRAPH_LIMIT: Final = 600
+
+
+def is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet may take a text for a formula, also one that is disarmed by an apostrophe before it."""
+    return text.removeprefix("'")[:1] in FORMULA_STARTS
 
 
 def text_fault(text: str, limit: int) -> str | None:
@@ -20,9 +31,10 @@ def text_fault(text: str, limit: int) -> str | None:
         return "must have at least one character, and no space at either end"
     if len(text) > limit:
         return f"must have at most {limit} characters"
-    if text[0] in FORMULA_STARTS:
-        return "must not begin with =, +, -, @, a tab or a line end: a spreadsheet would take it for a formula"
-    if any(unicodedata.category(character) in UNSEEN_CATEGORIES for character in text):
+    if is_formula(text):
+        return FORMULA_RULE
+    unseen = UNSEEN_LETTERS.search(text) or any(unicodedata.category(letter) in UNSEEN_CATEGORIES for letter in text)
+    if unseen:
         return "must have no control, invisible or unassigned characters"
     if not unicodedata.is_normalized("NFC", text):
         return "must be in Unicode's normal form NFC"

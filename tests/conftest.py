@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 from cluster import REMEDY, Cluster, binaries, cluster
-from hypothesis import HealthCheck, settings
+from doors import Door, opened
+from hypothesis import HealthCheck, Phase, settings
 
 from exchange.database import Database
 from exchange.revisions import upgrade
 
 UNHURRIED = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
 settings.register_profile("short", derandomize=True, deadline=None, max_examples=30, suppress_health_check=UNHURRIED)
+# For the one who builds: a failure is shown as found, without looking for the smallest.
+settings.register_profile("quick", settings.get_profile("short"), phases=[Phase.explicit, Phase.generate])
 settings.register_profile(
     "fuzz", deadline=None, max_examples=2_000, stateful_step_count=100, suppress_health_check=UNHURRIED
+)
+settings.register_profile(
+    "mutants", settings.get_profile("short"), max_examples=15, phases=(Phase.explicit, Phase.generate)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
@@ -86,6 +92,20 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh exchange on each database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def door(database_url: str) -> Iterator[Door]:
+    """The service over a fresh exchange, on each database in turn."""
+    with opened(database_url) as made:
+        yield made
+
+
+@pytest.fixture
+def sqlite_door(sqlite_url: str) -> Iterator[Door]:
+    """The service over a fresh exchange on SQLite."""
+    with opened(sqlite_url) as made:
+        yield made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -131,12 +131,14 @@ class Door:
         *,
         key: str | None = None,
         headers: dict[str, str] | None = None,
+        without_key: bool = False,
         **params: Any,
     ) -> httpx.Response:
         """Send a request; a body of bytes goes as it is, anything else as JSON, and a write gets a new key where none is given."""
         sent = {} if by is None else {"Authorization": f"Bearer {by}"}
         if method == "POST":
-            sent |= {"Content-Type": "application/json", "Idempotency-Key": key or f"http-{next(self._keys)}"}
+            sent |= {"Content-Type": "application/json"}
+            sent |= {} if without_key else {"Idempotency-Key": key or f"http-{next(self._keys)}"}
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         return await self.client.request(
             method, path, content=content, headers=sent | (headers or {}), params=params or None
@@ -335,13 +337,15 @@ def _change(door: Door) -> Wish:
 def _approve_expulsion(door: Door) -> Wish:
     party = door.place.a_member()
     door.place.do(ProposeExpulsion(party.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/members/{mbr(party.id)}/expulsion/approval", {}, door.second_operator)
+    return Wish(f"/v1/members/{mbr(party.id)}/expulsion/approval", {"reason": "as it should be"}, door.second_operator)
 
 
 def _approve_readmission(door: Door) -> Wish:
     party = door.place.a_member(MemberState.EXPELLED)
     door.place.do(ProposeReadmission(party.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/members/{mbr(party.id)}/readmission/approval", {}, door.second_operator)
+    return Wish(
+        f"/v1/members/{mbr(party.id)}/readmission/approval", {"reason": "as it should be"}, door.second_operator
+    )
 
 
 def _register(door: Door) -> Wish:
@@ -445,7 +449,12 @@ def _reverse(door: Door) -> Wish:
 def _approve_reversal(door: Door) -> Wish:
     sale = door.place.a_trade()
     door.place.do(ProposeReversal(sale.id, "as it should be"), door.place.operator())
-    return Wish(f"/v1/trades/{trd(sale.id)}/reversal/approval", {}, door.second_operator)
+    return Wish(f"/v1/trades/{trd(sale.id)}/reversal/approval", {"reason": "as it should be"}, door.second_operator)
+
+
+def _correct_trade(door: Door) -> Wish:
+    body = {"field": "purpose", "value": "Training two models", **REASON}
+    return Wish(f"/v1/trades/{trd(door.place.a_trade().id)}/correction", body, door.operator)
 
 
 def _close(door: Door) -> Wish:
@@ -500,6 +509,7 @@ WRITES: dict[str, Callable[[Door], Wish]] = {
     "approve_termination": _approve_termination,
     "propose_reversal": _reverse,
     "approve_reversal": _approve_reversal,
+    "correct_trade": _correct_trade,
     "close_month": _close,
     "create_key": _create_key,
     "revoke_key": _revoke,

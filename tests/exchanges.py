@@ -3,10 +3,11 @@
 import asyncio
 import hashlib
 import random
+import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
@@ -15,6 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import asyncpg
 import orjson
+import pytest
 from sqlmodel import Session
 from stdnum.cn import uscc as uscc_standard
 
@@ -28,7 +30,7 @@ from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId
 from exchange.journal import statements
 from exchange.journal.batch import Outcome
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job
+from exchange.journal.commands import Answer, Command, Job, Rehearsal
 from exchange.journal.journal import commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
@@ -71,6 +73,7 @@ from exchange.members.commands import (
 from exchange.members.rules import CompanyFields
 from exchange.members.states import MemberState
 from exchange.money import Money, Price, split_gross
+from exchange.problems import Problem
 from exchange.regulator.queries import Summary, summary
 from exchange.trades.commands import (
     ApproveFiling,
@@ -202,6 +205,31 @@ class Sale:
     buyer: Party
     seller: Party
     offer: Offer
+
+
+NAMES = ("CNY", "GB/T", "HTTP", "JSON", "SHA-256", "SQLite", "UTF-8", "Unicode")
+"""What is written in one way only."""
+
+
+def assert_well_said(problem: Problem) -> None:
+    """Check that a refusal is a sentence, and that each of its faults points at a field and says what it must be."""
+    assert isinstance(problem.detail, str)
+    said = re.fullmatch(r"[A-Z0-9].*[^X]\.", problem.detail) and problem.detail != problem.detail.upper()
+    assert said or not problem.detail, problem.detail
+    for fault in problem.faults:
+        assert re.fullmatch(r"(/[a-z0-9_]+)+", fault.pointer), fault
+        assert re.fullmatch(r"must .*[^.X]", fault.rule), fault
+    for text in (problem.detail, *(fault.rule for fault in problem.faults)):
+        assert not [name for name in NAMES if name not in text and name.lower() in text.lower()], text
+
+
+@contextmanager
+def refused(kind: type[Problem], *pointers: str) -> Iterator[pytest.ExceptionInfo[Problem]]:
+    """Expect a refusal, well said, for these fields where any are named."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    assert_well_said(caught.value)
+    assert not pointers or [fault.pointer for fault in caught.value.faults] == list(pointers)
 
 
 class _Rows:
@@ -397,7 +425,20 @@ class Exchange:
 
     def batch(self, wishes: Sequence[Wish]) -> list[Outcome]:
         """Do all of these in one transaction; give an answer or a problem for each."""
-        return self._run(commit(self.store, [self._job(*wish) for wish in wishes]))
+        outcomes = self._run(commit(self.store, [self._job(*wish) for wish in wishes]))
+        for outcome in outcomes:
+            if isinstance(outcome, Problem):
+                assert_well_said(outcome)
+        return outcomes
+
+    def rehearse(self, wishes: Sequence[Wish]) -> Rehearsal:
+        """Say what would become of these. Chance goes on as if nobody had asked."""
+        state = self._random.getstate()
+        try:
+            jobs = [self._job(wanted, by, key or "unused") for wanted, by, key in wishes]
+            return self._run(self.store.rehearse(jobs))
+        finally:
+            self._random.setstate(state)
 
     def _job(self, wanted: Command | tuple[Command, ...], by: Caller, key: str | None) -> Job:
         many = isinstance(wanted, tuple)
@@ -492,7 +533,7 @@ class Exchange:
         for step in steps[state]:
             self.do(step(party.id, "as it should be"), self.operator())
         if state is MemberState.EXPELLED:
-            self.do(ApproveExpulsion(party.id), self.second_operator())
+            self.do(ApproveExpulsion(party.id, "as it should be"), self.second_operator())
         return party
 
     def a_version(self, owner: Party, **fields: Any) -> tuple[ProductId, VersionId]:
@@ -581,7 +622,7 @@ class Exchange:
             self.do(TerminateTrade(trade_id, reason), self.operator())
         if state is TradeState.REVERSED:
             self.do(ProposeReversal(trade_id, reason), self.operator())
-            self.do(ApproveReversal(trade_id), self.second_operator())
+            self.do(ApproveReversal(trade_id, "as it should be"), self.second_operator())
         return sale
 
     def a_taken_listing(self, buyer: Party | None = None, offer: Offer | None = None, quantity: int = 1) -> Sale:

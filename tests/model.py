@@ -454,11 +454,15 @@ class Model:
         }
 
     def record_assessment(self, c: Any, by: Caller) -> Thing:
-        refuse(NotFound=c.version_id not in self.versions)
-        owner = self.products[self.versions[c.version_id]["product"]]["owner"]
         assessor = self.own(by)
         if assessor is None:
             raise Refused("CompanyUnknown")
+        refuse(
+            NotActive=not self.is_active(assessor, self.today),
+            AssessorNotIndependent="service_org" not in self.members[assessor]["roles"],
+        )
+        refuse(NotFound=c.version_id not in self.versions)
+        owner = self.products[self.versions[c.version_id]["product"]]["owner"]
         refuse(**self.assessor_refusals(owner, assessor, self.today))
         self.assessments.append({"version": c.version_id, "kind": c.kind})
         return {"id": f"asm_{self.position:012}", "kind": c.kind, "parties": [owner, assessor]}
@@ -611,6 +615,9 @@ class Model:
         buyer = named if sells else own
         refuse(BuyerWrong=buyer not in self.members)
         assert buyer is not None
+        named_one, day = self.members[buyer], getattr(c, "effective_on", self.today)
+        seen = by.uscc in {None, named_one["uscc"]} or named_one["state"] == "active"
+        refuse(BuyerWrong=not seen and not self.is_active(buyer, day))
         return buyer, seller, listing
 
     def due(self, listing: Thing, quantity: int) -> tuple[int, int, int] | None:
@@ -679,7 +686,15 @@ class Model:
         buyer, seller, listing = self.parties_to(c, by)
         stated = (c.price.net, c.price.vat, c.price.gross)
         number = c.contract_number or f"trd_{self.position:012}"
-        order = (listing["id"], c.quantity, c.price.gross, c.purpose, c.delivery_terms, c.acceptance_window_days)
+        order = (
+            listing["id"],
+            c.quantity,
+            c.price.gross,
+            c.purpose,
+            number,
+            c.delivery_terms,
+            c.acceptance_window_days,
+        )
         refuse(
             AmountWrong=stated != self.due(listing, c.quantity),
             ContractRecorded=self.counts_already((seller, buyer, number, order)),
@@ -865,6 +880,24 @@ class Model:
         self.step_trade(c, trade, ended_on=day)
         self.move(trade, "reversed", day)
         del self.counted_contracts[trade["contract"]]
+        return self.trade_answer(trade)
+
+    def correct_trade(self, c: Any, by: Caller) -> Thing:
+        trade = self.trades.get(c.trade_id)
+        if trade is None:
+            raise Refused("NotFound")
+        seller, buyer, number, text = old = trade["contract"]
+        words = {"purpose": "Training a model", "contract_number": number} | trade.get("words", {})
+        new = (seller, buyer, c.after if c.field == "contract_number" else number, text)
+        counts = self.counted_contracts.get(old) == trade["id"]
+        nothing = words.get(c.field) == c.after
+        refuse(
+            NothingChanges=nothing, ContractRecorded=counts and not nothing and new != old and self.counts_already(new)
+        )
+        trade |= {"words": words | {c.field: c.after}, "contract": new, "touched": self.position}
+        if counts:
+            del self.counted_contracts[old]
+            self.counted_contracts[new] = trade["id"]
         return self.trade_answer(trade)
 
     # Months

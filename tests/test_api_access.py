@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, trd
-from exchanges import a_uscc
+from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
+from exchanges import a_sha256, a_uscc
 
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
@@ -18,6 +18,7 @@ from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.listings.states import ListingState
+from exchange.members.commands import SuspendMember, WithdrawMember
 from exchange.members.states import MemberState
 
 EVERYBODY = "member operator auditor regulator"
@@ -33,7 +34,7 @@ WHO = {
             *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
             *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
             *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
-            *("create_key", "revoke_key"),
+            *("create_key", "revoke_key", "correct_trade"),
         ),
         "operator",
     ),
@@ -48,15 +49,16 @@ WHO = {
     **dict.fromkeys(
         (
             *("list_members", "show_member", "show_statement", "list_products", "show_product"),
-            *("list_listings", "show_listing", "list_trades", "show_trade"),
+            *("list_listings", "show_listing", "list_trades", "show_trade", "list_events"),
         ),
         EVERYBODY,
     ),
-    "show_summary": "operator auditor regulator",
+    **dict.fromkeys(("show_summary", "list_queues", "show_queue", "search"), "operator auditor regulator"),
     "show_life": "nobody needs a key",
     "show_readiness": "nobody needs a key",
+    "show_metrics": "nobody needs a key",
 }
-OPEN = {"show_life", "show_readiness"}
+OPEN = {"show_life", "show_readiness", "show_metrics"}
 
 CLOSED = sorted(set(OPERATIONS) - OPEN)
 ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
@@ -177,8 +179,10 @@ def test_a_route_without_roles_cannot_be_opened() -> None:
 # What is one's own, another's, nobody's
 
 OWN = [name for name in sorted(WRITES) if "member" in WHO[name].split() and "{id}" in OPERATIONS[name][1]]
-SEEN_BY_OTHERS = {"delist_listing": (403, "owners-step"), "record_assessment": (409, "assessor-not-independent")}
-"""A listing for sale is seen by all members; a version by all who may assess it."""
+SEEN_BY_OTHERS = {"delist_listing": (403, "owners-step")}
+"""A listing for sale is seen by all members."""
+NOT_THEIRS = {"record_assessment": [(409, "assessor-not-independent"), (422, "company-unknown")]}
+"""What a stranger and a newcomer are told of any object, also of one that there is not: a version is seen by who may assess it."""
 
 
 @pytest.mark.parametrize("operation", OWN)
@@ -187,10 +191,10 @@ def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> No
     stranger, newcomer = door.of(door.place.a_member()), door.of(door.place.a_company())
     before = door.place.dump()
 
-    for key in (stranger, newcomer):
+    for n, key in enumerate((stranger, newcomer)):
         foreign = door.ask("POST", wish.path, key, wish.body)
         missing = door.ask("POST", wish.of_unknown(), key, wish.body)
-        assert refused(missing, 404)["errors"] == []
+        assert refused(missing, *NOT_THEIRS.get(operation, [(404, "not-found")] * 2)[n])["errors"] == []
         if operation in SEEN_BY_OTHERS:
             refused(foreign, *(SEEN_BY_OTHERS[operation] if key == stranger else (foreign.status_code, None)))
         else:
@@ -215,6 +219,57 @@ def test_a_version_of_anothers_cannot_be_offered_and_a_product_not_described(doo
 
     refused(foreign, 404)
     assert_same(foreign, missing)
+
+
+@pytest.mark.parametrize("state", [state for state in MemberState if state is not MemberState.ACTIVE])
+def test_a_seller_cannot_tell_who_has_applied_from_whom_it_may_name_as_a_buyer(door: Door, state: MemberState) -> None:
+    hidden, offer = door.place.a_member(state), door.place.a_listing()
+    negotiated = terms(offer) | {"mode": "negotiated"}
+    filed = terms(offer) | {"effective_on": "2026-03-02", "evidence": [a_sha256("contract")]}
+
+    for path, body in (("/v1/trades", negotiated), ("/v1/filings", filed)):
+        named = door.ask("POST", path, door.of(offer.owner), body | {"buyer_id": mbr(hidden.id)})
+        missing = door.ask("POST", path, door.of(offer.owner), body | {"buyer_id": mbr(UNKNOWN)})
+        problem = refused(missing, 422, "buyer-wrong")
+        assert [fault["pointer"] for fault in problem["errors"]] == ["/buyer_id"]
+        assert_same(named, missing)
+
+
+def test_a_buyer_that_was_active_on_the_day_can_still_be_named_in_a_filing(door: Door) -> None:
+    buyer, offer = door.place.a_member(), door.place.a_listing()
+    body = terms(offer) | {"effective_on": "2026-03-02", "evidence": [a_sha256("contract")], "buyer_id": mbr(buyer.id)}
+    door.place.wait(days=1)
+    door.place.do(SuspendMember(buyer.id, "as it should be"), door.place.operator())
+
+    later = door.ask("POST", "/v1/filings", door.of(offer.owner), body | {"effective_on": "2026-03-03"})
+    own = door.ask(
+        "POST",
+        "/v1/filings",
+        door.of(buyer),
+        {name: body[name] for name in body if name != "buyer_id"} | {"effective_on": "2026-03-03"},
+    )
+    staff = door.ask(
+        "POST",
+        "/v1/auctions",
+        door.operator,
+        {name: body[name] for name in body if name != "evidence"} | {"effective_on": "2026-03-03"},
+    )
+
+    refused(later, 422, "buyer-wrong")
+    refused(own, 409, "not-active")
+    refused(staff, 409, "not-active")
+    assert door.post("/v1/filings", door.of(offer.owner), body)["state"] == "filed"
+
+
+def test_who_cannot_assess_cannot_tell_which_versions_there_are(door: Door) -> None:
+    wish = WRITES["record_assessment"](door)
+    suspended = door.place.a_member(MemberState.SUSPENDED, roles=("service_org",))
+
+    for key in (door.of(door.place.a_member()), door.of(door.place.a_company()), door.of(suspended)):
+        foreign, missing = (door.ask("POST", path, key, wish.body) for path in (wish.path, wish.of_unknown()))
+        assert foreign.status_code in {409, 422}
+        assert_same(foreign, missing)
+    refused(door.ask("POST", wish.of_unknown(), wish.by, wish.body), 404, "not-found")
 
 
 Look = Callable[[Door], tuple[str, str]]
@@ -294,6 +349,36 @@ def test_a_company_that_left_and_came_back_sees_what_it_did_before(door: Door) -
     assert again.id != sale.buyer.id
     assert [trade["id"] for trade in door.get("/v1/trades", buyer)["data"]] == [trd(sale.id)]
     assert door.get(f"/v1/members/{mbr(sale.buyer.id)}", buyer)["state"] == "withdrawn"
+
+
+def test_a_company_that_has_not_applied_has_nothing_of_its_own(door: Door) -> None:
+    sale = door.place.a_trade()
+    newcomer = door.of(door.place.a_company())
+
+    assert door.get("/v1/trades", newcomer) == door.get("/v1/products", newcomer) == {"next": None, "data": []}
+    assert len(door.get("/v1/trades", door.of(sale.buyer))["data"]) == 1
+
+
+def test_what_a_company_did_in_two_memberships_is_listed_in_order_page_by_page(door: Door) -> None:
+    sale = door.place.a_trade()
+    door.place.a_trade(buyer=sale.buyer, offer=sale.offer)
+    for _ in range(2):
+        door.place.a_trade(buyer=sale.seller)
+    door.place.do(WithdrawMember(sale.seller.id, "as it should be"), sale.seller.by)
+    again = door.place.a_member(by=sale.seller.by)
+    door.place.a_trade(buyer=sale.buyer, offer=door.place.a_listing(again))
+    company = door.of(sale.seller)
+
+    trades = [trade["id"] for trade in door.get("/v1/trades", company)["data"]]
+    products = [product["id"] for product in door.get("/v1/products", company)["data"]]
+
+    assert (len(trades), len(products)) == (5, 2)
+    for found, path in ((trades, "/v1/trades"), (products, "/v1/products")):
+        assert found == sorted(found)
+        for limit in (1, 2, 3):
+            assert [row["id"] for row in door.all_of(path, company, limit)] == found
+    assert len(door.all_of("/v1/trades", company, 1, side="buyer")) == 2
+    assert len(door.all_of("/v1/trades", company, 1, side="seller", state="contracted")) == 3
 
 
 def test_a_party_sees_its_own_reference_only(door: Door) -> None:

@@ -62,12 +62,12 @@ def test_a_new_file_is_upgraded_and_says_where_it_is(sqlite_line: CommandLine, t
 
     assert "no revision" in sqlite_line.done("db", "current")
     assert not path.exists()
-    assert "is at 0001" in sqlite_line.done("db", "upgrade")
-    assert "is at 0001; 0001 is needed" in sqlite_line.done("db", "current")
+    assert "is at 0002" in sqlite_line.done("db", "upgrade")
+    assert "is at 0002; 0002 is needed" in sqlite_line.done("db", "current")
 
 
 def test_a_database_on_each_server_says_where_it_is(line: CommandLine) -> None:
-    assert "is at 0001; 0001 is needed" in line.done("db", "current")
+    assert "is at 0002; 0002 is needed" in line.done("db", "current")
 
 
 @pytest.mark.parametrize("arguments", [["summary"], ["verify"], ["serve", "--port", "0"], ["close", "2023-12"]])
@@ -174,12 +174,12 @@ def test_reversals_are_listed_and_approved_by_another_person(line: CommandLine, 
 
     listed = line.done("reversals", "list")
     trades = re.findall(r"trd_[0-9]{12}", listed)
-    own = line("reversals", "approve", "--all")
+    own = line("reversals", "approve", "--all", "--reason", "as it should be")
     line.act_as(second)
-    one = line.done("reversals", "approve", trades[0])
-    again = line("reversals", "approve", trades[0])
-    rest = line.done("reversals", "approve", "--all")
-    none = line.done("reversals", "approve", "--all")
+    one = line.done("reversals", "approve", trades[0], "--reason", "as it should be")
+    again = line("reversals", "approve", trades[0], "--reason", "as it should be")
+    rest = line.done("reversals", "approve", "--all", "--reason", "as it should be")
+    none = line.done("reversals", "approve", "--all", "--reason", "as it should be")
 
     assert len(trades) == 2
     assert reason in listed
@@ -197,9 +197,11 @@ def test_reversals_are_listed_and_approved_by_another_person(line: CommandLine, 
 def test_which_reversals_are_meant_must_be_said(sqlite_line: CommandLine) -> None:
     sqlite_line.a_key()
 
-    assert "Name trades" in sqlite_line.refused(3, "reversals", "approve")
-    assert "Name trades" in sqlite_line.refused(3, "reversals", "approve", "trd_000000000001", "--all")
-    assert "no id" in sqlite_line.refused(3, "reversals", "approve", "trd_1")
+    assert "Name trades" in sqlite_line.refused(3, "reversals", "approve", "--reason", "as it should be")
+    assert "Name trades" in sqlite_line.refused(
+        3, "reversals", "approve", "trd_000000000001", "--all", "--reason", "as it should be"
+    )
+    assert "no id" in sqlite_line.refused(3, "reversals", "approve", "trd_1", "--reason", "as it should be")
 
 
 def test_approving_stops_where_the_database_is_away(
@@ -209,7 +211,7 @@ def test_approving_stops_where_the_database_is_away(
     import_two_trades(sqlite_line, tmp_path, outcome="reversed", reason="登记有误")
     monkeypatch.setattr("exchange.database.SQLITE_PRAGMAS", (*SQLITE_PRAGMAS, "query_only = ON"))
 
-    assert "cannot be written" in sqlite_line.refused(7, "reversals", "approve", "--all")
+    assert "cannot be written" in sqlite_line.refused(7, "reversals", "approve", "--all", "--reason", "as it should be")
 
 
 # Figures

@@ -1,17 +1,20 @@
 """Refusals and corners of the commands that the state machine meets rarely or never."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from exchanges import (
     Exchange,
+    a_price,
     company_fields,
     number_of,
     offer_fields,
+    refused,
     terms_of,
     version_fields,
 )
@@ -25,7 +28,7 @@ from exchange.identifiers import ListingId, MemberId, ProductId
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Result
 from exchange.journal.events import value_commitment
-from exchange.journal.queries import moment_at
+from exchange.journal.queries import Moment, MomentUnknown, moment_at
 from exchange.journal.schema import schema_of
 from exchange.journal.statements import SQLITE
 from exchange.journal.stores import StoreFailed
@@ -56,9 +59,9 @@ from exchange.trades.commands import (
 from exchange.trades.rules import AmountWrong, TradeFieldsWrong
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
-from exchange.volume.queries import Question, cumulative
+from exchange.volume.queries import Question, Volume, cumulative, total
 from exchange.volume.recording import VolumeTooLarge
-from exchange.volume.tables import Dimension
+from exchange.volume.tables import Dimension, Rollup, VolumeEntry
 
 
 @pytest.fixture
@@ -100,6 +103,18 @@ def test_the_volume_does_not_grow_beyond_what_can_be_counted(exchange: Exchange)
         exchange.a_taken_listing(buyer, offer)
 
     assert exchange.dump() == before
+
+
+def test_what_is_refused_takes_back_its_own_part_of_a_sum_alone(exchange: Exchange) -> None:
+    buyer, offer = exchange.a_member(), exchange.a_listing()
+    set_row(exchange, Head, 1, contracted_gross=SUM_LIMIT - 106_000)
+    take = TakeListing(offer.id, 1, a_price(), "use")
+
+    taken, too_much = exchange.batch([(take, buyer.by, None), (take, buyer.by, None)])
+
+    assert isinstance(taken, Answer)
+    assert isinstance(too_much, VolumeTooLarge)
+    assert {(row.gross, row.trades) for row in exchange.records(Rollup)} == {(106_000, 1)}
 
 
 # Members, keys and listings
@@ -213,6 +228,109 @@ def test_one_members_volume_is_known_as_at_a_past_position(database_url: str) ->
     assert found == [106_000, 212_000, 212_000]
 
 
+VALUE_OF: dict[Dimension, Callable[[Any], str]] = {
+    Dimension.TOTAL: lambda _: "",
+    Dimension.VENUE: lambda entry: str(entry.venue),
+    Dimension.RELATED: lambda _: "related",
+    Dimension.CUBE: lambda entry: "|".join(
+        (
+            entry.sector,
+            entry.kind,
+            entry.region[:2],
+            entry.venue,
+            entry.mode,
+            "related" if entry.related else "unrelated",
+        )
+    ),
+    Dimension.BUYER: lambda entry: str(entry.buyer_id),
+    Dimension.SELLER: lambda entry: str(entry.seller_id),
+    Dimension.PRODUCT: lambda entry: str(entry.product_id),
+}
+
+
+def summed(entries: list[Any], question: Question, position: int) -> dict[str, Volume]:
+    """Answer a question about the volume from the entries alone."""
+    found: dict[str, Volume] = {}
+    for entry in entries:
+        value = VALUE_OF[question.dimension](entry)
+        inside = (question.since or entry.effective_on) <= entry.effective_on <= question.as_of
+        asked = question.dimension is not Dimension.RELATED or entry.related
+        if entry.position <= position and inside and asked and question.value in {None, value}:
+            counted = entry.gross > 0
+            moved = (max(entry.gross, 0), max(-entry.gross, 0), entry.net_excluding_vat, 1 if counted else -1)
+            held = found.get(value, Volume(Money(0), Money(0), Money(0), 0))
+            sums = (held.gross, held.reversed, held.net_excluding_vat, held.trades)
+            found[value] = Volume(*(a + b for a, b in zip(sums, moved, strict=True)))
+    return found
+
+
+def test_every_question_about_the_volume_is_answered_as_the_entries_say(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        group = exchange.a_company().uscc
+        seller, buyer = exchange.a_member(group_parent_uscc=group), exchange.a_member(group_parent_uscc=group)
+        offer = exchange.a_listing(seller)
+        first = exchange.today
+        exchange.a_taken_listing(buyer, offer, 2)
+        early = exchange.a_taken_listing(offer=exchange.a_listing())
+        exchange.wait(days=1)
+        exchange.do(TerminateTrade(early.id, "void"), exchange.operator())
+        exchange.a_trade(TradeState.REVERSED, offer=offer, terms=terms_of("A", 300))
+        exchange.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of("B", 5_000), first)
+        exchange.a_trade(TradeState.TERMINATED, buyer, offer, terms_of("C", 70_000))
+        exchange.wait(days=1)
+        exchange.a_taken_listing(exchange.a_member(region_code="110101"), exchange.a_listing())
+        exchange.a_taken_listing(buyer, offer)
+        entries = exchange.records(VolumeEntry)
+        days = [first + timedelta(days=n) for n in range(-1, 3)]
+        positions = [entries[1].position - 1, *(entry.position for entry in entries[2::3]), exchange.position]
+        values: dict[Dimension, list[str | None]] = {
+            Dimension.BUYER: [str(buyer.id), str(seller.id)],
+            Dimension.SELLER: [str(seller.id)],
+            Dimension.PRODUCT: [str(offer.product_id)],
+        }
+
+        def answers(session: Session) -> None:
+            for position in positions:
+                moment = moment_at(session, position)
+                for as_of, since, dimension in product(days[:3], [None, *days[1:3]], Dimension):
+                    for value in [None, *values.get(dimension, [])]:
+                        question = Question(as_of, since, dimension, value)
+                        assert cumulative(session, moment, question) == summed(entries, question, position), question
+                assert total(session, moment, days[-1]).net == sum(e.gross for e in entries if e.position <= position)
+
+        assert [by for by in Dimension if len({VALUE_OF[by](entry) for entry in entries}) == 1] == ["total", "related"]
+        exchange.read(answers)
+
+
+def test_a_moment_is_known_by_position_by_instant_or_as_the_present(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        for _ in range(3):
+            exchange.wait(hours=1)
+            exchange.batch([(Blind(None, f"{exchange.position}-{n}"), exchange.operator(), None) for n in range(3)])
+        batches = exchange.batches()
+        last = batches[-1]
+
+        def at(known_at: int | datetime | None) -> Moment:
+            return exchange.read(moment_at, known_at)
+
+        assert at(None) == Moment(last.last, last.recorded_at)
+        for batch in batches:
+            assert at(batch.recorded_at) == Moment(batch.last, batch.recorded_at)
+            for position in range(batch.first, batch.last + 1):
+                assert at(position) == Moment(position, batch.recorded_at)
+        for batch in batches[:-1]:
+            assert at(batch.recorded_at + timedelta(seconds=1)) == Moment(batch.last, batch.recorded_at)
+        for unknown in (
+            0,
+            -1,
+            last.last + 1,
+            last.recorded_at + timedelta(microseconds=1),
+            datetime(1969, 1, 1, tzinfo=UTC),
+        ):
+            with refused(MomentUnknown, "/known_at"):
+                at(unknown)
+
+
 # The journal's own corners
 
 
@@ -247,7 +365,7 @@ def test_the_store_in_memory_keeps_keys_unique_as_databases_do(exchange: Exchang
     operator = exchange.operator()
     exchange.do(Blind(7, "A"), operator)
 
-    with pytest.raises(StoreFailed):
+    with pytest.raises(StoreFailed, match=r"data_product has this .+ already"):
         exchange.do(second, operator)
 
 
@@ -317,6 +435,7 @@ def test_a_database_without_a_schema_fails_the_job(tmp_path: Path) -> None:
         [outcome] = exchange.batch([(Blind(None, "A"), operator, None)])
 
     assert isinstance(outcome, StoreFailed)
+    assert "no such table" in str(outcome)
 
 
 def test_a_missing_instant_stays_missing() -> None:

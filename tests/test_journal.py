@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,25 +13,36 @@ import asyncpg
 import orjson
 import pytest
 import rfc8785
-from exchanges import MORNING, Exchange, Party, a_price, company_fields, terms_of
+from exchanges import MORNING, Exchange, Party, a_price, assert_well_said, company_fields, refused, terms_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.access.callers import caller_of
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import ApiKey, Role
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
-from exchange.identifiers import MemberId
-from exchange.journal import postgres
+from exchange.identifiers import KeyId, MemberId, PersonId
+from exchange.journal import postgres, statements
 from exchange.journal.asks import Ask
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Result
-from exchange.journal.events import LEAF_LIMIT, TooMuchText, canonical, genesis_leaf, leaf_hash
+from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
+from exchange.journal.events import (
+    LEAF_LIMIT,
+    NewEvent,
+    TooMuchText,
+    canonical,
+    genesis_leaf,
+    leaf_hash,
+    leaf_of,
+    party_commitment,
+)
 from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
+from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
@@ -97,7 +109,7 @@ class Faulty(Command):
         if self.how == "decide":
             raise ZeroDivisionError
         if self.how == "refuse":
-            raise Conflict("no")
+            raise Conflict("Not now.")
         if self.how == "never needed":
             work.get(Member, 4711)
         if self.how != "silent":
@@ -307,6 +319,37 @@ def test_a_batch_costs_the_same_statements_however_many_commands_it_has(
     assert many == one <= 30
 
 
+@dataclass(frozen=True, slots=True)
+class Odd(Command):
+    """Finds a batch by its instant, and adds to a counter that is not there, both of which no command needs yet."""
+
+    allowed: ClassVar = OPERATOR
+    recorded_at: datetime
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        yield [Need(Batch, self.recorded_at, ("recorded_at",))]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        work.add(PartyCounter, (4711,), 2)
+        work.tell("test.done")
+        return {"first": work.get(Batch, self.recorded_at, ("recorded_at",)).first}
+
+
+def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
+    stored: Exchange, exchange: Exchange
+) -> None:
+    for one in (stored, exchange):
+        operator = one.operator()
+        [*_, batch] = one.batches()
+
+        outcomes = one.batch([(Odd(batch.recorded_at), operator, None)] * 2)
+        again = one.do(Odd(batch.recorded_at), operator)
+
+        assert all(isinstance(outcome, Answer) for outcome in outcomes)
+        assert again["first"] == batch.first
+        assert one.rows(PartyCounter) == [(4711, 6)]
+
+
 # Time
 
 
@@ -331,6 +374,13 @@ def test_a_clock_far_behind_the_last_record_refuses_writes(stored: Exchange) -> 
         stored.do(Faulty("a" * 18, "fine"), operator)
 
     assert stored.dump() == before
+
+
+def test_a_clock_a_minute_behind_the_last_record_is_taken(stored: Exchange) -> None:
+    operator = stored.operator()
+    stored.now -= timedelta(seconds=60)
+
+    assert stored.do(Faulty("a" * 18, "fine"), operator)["id"] == "a" * 18
 
 
 def test_the_day_of_recording_is_the_day_in_shanghai(exchange: Exchange) -> None:
@@ -383,6 +433,58 @@ def test_a_leaf_holds_only_strings_nulls_and_whole_numbers_and_nothing_personal(
         assert key.secret_sha256 not in text
 
 
+def test_a_leaf_says_all_that_happened_in_one_fixed_form() -> None:
+    member = MemberId(7)
+    by = caller_of(KeyId(9), Role.MEMBER, "91430104DEM1000017", PersonId(8))
+
+    leaf = leaf_of(
+        NewEvent("test.told", (member,), member, {"b": 1, "a": None}),
+        position=2,
+        recorded_at=MORNING,
+        caller=by,
+        request_id="r-1",
+        salt=b"\x01" * 16,
+        commitments=[party_commitment(b"\x02" * 16, member, 3)],
+        rows=[("table", {"id": 2})],
+    )
+
+    assert leaf == (
+        b'{"acting_member":7,"actor":8,"facts":{"a":null,"b":1},"key_id":9,"kind":"test.told",'
+        b'"parties":["'
+        + hashlib.sha256(b"\x02" * 16 + bytes(7) + b"\x07" + bytes(7) + b"\x03").hexdigest().encode()
+        + b'"],'
+        b'"position":2,"recorded_at":"2026-03-02T01:00:00.000000Z","request_id":"r-1","rows":[["table",{"id":2}]],'
+        b'"salt":"01010101010101010101010101010101","v":1}'
+    )
+
+
+def test_a_leaf_takes_eight_kibibytes_at_most() -> None:
+    def leaf(length: int) -> bytes:
+        return leaf_of(
+            NewEvent("test.told", (), None, {"text": "x" * length}),
+            position=2,
+            recorded_at=MORNING,
+            caller=Caller.SYSTEM,
+            request_id=None,
+            salt=bytes(16),
+            commitments=[],
+            rows=[],
+        )
+
+    room = LEAF_LIMIT - len(leaf(0))
+
+    assert len(leaf(room)) == 8192
+    with refused(TooMuchText):
+        leaf(room + 1)
+
+
+def test_the_genesis_leaf_is_the_same_in_every_exchange() -> None:
+    assert genesis_leaf() == (
+        b'{"acting_member":null,"actor":"system","facts":{},"key_id":null,"kind":"genesis","parties":[],"position":1,'
+        b'"recorded_at":"1970-01-01T00:00:00.000000Z","request_id":null,"rows":[],"salt":"00000000000000000000000000000000","v":1}'
+    )
+
+
 def test_amounts_in_leaves_are_strings_of_fen(exchange: Exchange) -> None:
     exchange.a_trade(terms=terms_of(gross=106_000))
     rows = [row for leaf in exchange.leaves() for row in leaf["rows"]]
@@ -395,7 +497,7 @@ def test_amounts_in_leaves_are_strings_of_fen(exchange: Exchange) -> None:
 def test_position_one_is_the_genesis_leaf_on_every_store(stored: Exchange, exchange: Exchange) -> None:
     for one in (stored, exchange):
         [genesis] = one.records(Event)
-        assert (genesis.position, genesis.leaf.encode()) == (1, genesis_leaf())
+        assert (genesis.position, genesis.kind, genesis.leaf.encode()) == (1, "genesis", genesis_leaf())
         assert genesis.leaf_sha256 == leaf_hash(genesis_leaf())
 
 
@@ -467,6 +569,18 @@ def len_of(url: str, table: object) -> int:
     return int(count)
 
 
+# Rows
+
+
+def test_a_row_has_just_the_columns_of_its_table_and_equals_itself_alone() -> None:
+    row, other = (schema_of(PartyCounter).row(member_id=1, events=2) for _ in range(2))
+
+    assert row == row  # noqa: PLR0124 - what is meant
+    assert row != other
+    with pytest.raises(AttributeError):
+        row.number = 1
+
+
 # Stores that fail
 
 
@@ -488,6 +602,9 @@ class Troubled:
         if trouble is not None:
             raise trouble
         return outcomes
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        return await self.exchange.store.rehearse(jobs)
 
     async def close(self) -> None:
         """Have nothing to close."""
@@ -516,6 +633,33 @@ def test_a_lost_connection_is_tried_again_and_a_commit_of_unknown_outcome_is_rep
     assert outcome.replayed
     assert exchange.position == before + 1
     assert store.runs == [1, 1]
+
+
+def test_after_each_lost_connection_the_pause_is_twice_as_long(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    store, jobs = Troubled(exchange, StoreLost("gone")), jobs_of(exchange, "fine")
+    monkeypatch.setattr(asyncio, "sleep", note)
+    [outcome] = asyncio.run(commit(store, jobs))
+
+    assert isinstance(outcome, DatabaseAway)
+    assert_well_said(outcome)
+    assert pauses == [0.2, 0.4, 0.8, 1.6]
+    assert store.runs == [1] * 4
+
+
+def test_a_held_head_is_not_waited_for_again(exchange: Exchange) -> None:
+    store = Troubled(exchange, StoreBusy("held"), None)
+
+    [outcome] = asyncio.run(commit(store, jobs_of(exchange, "fine")))
+
+    assert isinstance(outcome, DatabaseAway)
+    assert store.runs == [1]
 
 
 @pytest.mark.parametrize("trouble", [StoreLost("gone"), StoreBusy("held")])
@@ -562,6 +706,15 @@ def test_a_defect_is_told_without_its_detail(exchange: Exchange) -> None:
         in_journal(exchange, lambda journal: journal.do(job))
 
 
+def test_a_refusal_passes_the_queue_as_it_is_and_a_defect_says_what_failed(exchange: Exchange) -> None:
+    refuse, silent = jobs_of(exchange, "refuse", "silent")
+
+    with pytest.raises(Conflict, match="Not now"):
+        in_journal(exchange, lambda journal: journal.do(refuse))
+    with pytest.raises(Defect, match="told nothing"):
+        in_journal(exchange, lambda journal: journal.do(silent))
+
+
 def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchange: Exchange) -> None:
     jobs = jobs_of(exchange, "fine", "fine", "fine")
     large = replace(jobs[0], commands=tuple(Faulty(f"{n:018}", "fine") for n in range(10, 15)), key="large", many=True)
@@ -573,6 +726,45 @@ def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchan
 
     assert isinstance(outcomes[0], Answer)
     assert [type(outcome) for outcome in outcomes[1:]] == [Overloaded, Overloaded, Overloaded]
+
+
+def test_just_as_many_commands_wait_as_the_bound_says(exchange: Exchange) -> None:
+    jobs = [
+        replace(job, commands=tuple(Faulty(f"{n}{part:017}", "fine") for part in range(2)), many=True)
+        for n, job in enumerate(jobs_of(exchange, "fine", "fine", "fine"))
+    ]
+
+    async def work(journal: Journal) -> list[Any]:
+        first = await asyncio.gather(*(journal.do(job) for job in jobs), return_exceptions=True)
+        return [*first, await journal.do(jobs[2])]
+
+    outcomes = in_journal(exchange, work, limit=4)
+
+    assert [type(outcome) for outcome in outcomes] == [Answer, Answer, Overloaded, Answer]
+    assert_well_said(outcomes[2])
+
+
+def test_what_is_being_committed_waits_no_longer(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, *["fine"] * 6)
+    began, go = asyncio.Event(), asyncio.Event()
+
+    class Slow(Troubled):
+        async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            began.set()
+            await go.wait()
+            return await super().run(jobs)
+
+    async def work(journal: Journal) -> list[Any]:
+        first = [asyncio.ensure_future(journal.do(job)) for job in jobs[:2]]
+        await began.wait()
+        second = [asyncio.ensure_future(journal.do(job)) for job in jobs[2:]]
+        await asyncio.sleep(0)
+        go.set()
+        return await asyncio.gather(*first, *second, return_exceptions=True)
+
+    outcomes = in_journal(exchange, work, limit=3, store=Slow(exchange, None))
+
+    assert [type(outcome) for outcome in outcomes] == [Answer] * 5 + [Overloaded]
 
 
 def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
@@ -589,6 +781,18 @@ def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:
     in_journal(exchange, work)
 
     assert exchange.position == before + 1
+
+
+def test_who_waits_beside_somebody_that_left_is_answered(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, "fine", "fine", "fine")
+
+    async def work(journal: Journal) -> list[Answer]:
+        first, *others = [asyncio.ensure_future(journal.do(job)) for job in jobs]
+        await asyncio.sleep(0)
+        first.cancel()
+        return await asyncio.gather(*others)
+
+    assert len(in_journal(exchange, work)) == 2
 
 
 def test_a_stopped_journal_answers_all_that_wait_and_takes_no_more(exchange: Exchange) -> None:
@@ -615,6 +819,39 @@ def test_a_batch_has_at_most_a_thousand_commands(exchange: Exchange) -> None:
     in_journal(exchange, work, limit=2_000)
 
     assert [batch.last - batch.first + 1 for batch in exchange.batches()][-2:] == [1_000, 500]
+
+
+# Statements
+
+
+def test_postgresql_gets_one_array_per_column_and_sqlite_one_parameter_per_value() -> None:
+    schema = schema_of(PartyEvent)
+    changed = ("position", "nonce")
+
+    assert statements.load(schema, schema.key) == (
+        'SELECT found."member_id", found."number", found."position", found."nonce" '
+        'FROM unnest($1::BIGINT[], $2::BIGINT[]) AS asked("member_id", "number") JOIN "party_event" AS found '
+        'ON found."member_id" = asked."member_id" AND found."number" = asked."number"'
+    )
+    assert statements.insert(schema) == (
+        'INSERT INTO "party_event" ("member_id", "number", "position", "nonce") '
+        "SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[])"
+    )
+    assert statements.change(schema, changed) == (
+        'UPDATE "party_event" AS held SET "position" = new."position", "nonce" = new."nonce" '
+        "FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[]) "
+        'AS new("member_id", "number", "position", "nonce") '
+        'WHERE held."member_id" = new."member_id" AND held."number" = new."number"'
+    )
+    assert statements.change_sqlite(schema, changed) == (
+        'UPDATE "party_event" SET "position" = ?3, "nonce" = ?4 WHERE "member_id" = ?1 AND "number" = ?2'
+    )
+    assert statements.add_sqlite(schema_of(PartyCounter)) == (
+        'INSERT INTO "party_counter" ("member_id", "events") VALUES (?, ?) '
+        'ON CONFLICT ("member_id") DO UPDATE SET "events" = "party_counter"."events" + excluded."events"'
+    )
+    assert "$2::TEXT[]" in statements.insert(schema_of(Event)), "arrays have the database's collation"
+    assert "$3::TIMESTAMP WITH TIME ZONE[]" in statements.insert(schema_of(Batch))
 
 
 # Real trouble on PostgreSQL
@@ -688,6 +925,8 @@ def test_a_sqlite_file_held_by_another_process_is_said_to_be_away(
         exchange.operator()
         holder = connect_sqlite(path)
         holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreBusy, match="locked"):
+            exchange._run(exchange.store.run(jobs_of(exchange, "fine")))
         [held] = exchange.batch(wishes(exchange, "fine"))
         holder.execute("ROLLBACK")
         holder.close()
@@ -697,20 +936,49 @@ def test_a_sqlite_file_held_by_another_process_is_said_to_be_away(
     assert isinstance(free, Answer)
 
 
+def outcome_on(path: Path, now: Callable[[], datetime] = lambda: MORNING) -> Outcome:
+    """Have one job done by a store on this file."""
+    with Exchange.in_memory() as exchange:
+        jobs = jobs_of(exchange, "fine")
+
+    async def run() -> Outcome:
+        store = SqliteStore(path, now, bytes)
+        [outcome] = await commit(store, jobs)
+        await store.close()
+        return outcome
+
+    return asyncio.run(run())
+
+
 def test_a_sqlite_file_that_is_none_fails_the_job(tmp_path: Path) -> None:
     (tmp_path / "none.db").write_bytes(b"no database at all" * 100)
-    with Exchange.in_memory() as exchange:
-        [job] = jobs_of(exchange, "fine")
-        store = SqliteStore(tmp_path / "none.db", lambda: MORNING, bytes)
 
-        async def run() -> list[Outcome]:
-            outcomes = await commit(store, [job])
-            await store.close()
-            return outcomes
-
-        [outcome] = asyncio.run(run())
+    outcome = outcome_on(tmp_path / "none.db")
 
     assert isinstance(outcome, StoreFailed)
+    assert "not a database" in str(outcome)
+
+
+def test_a_sqlite_file_that_cannot_be_made_is_unwritable(tmp_path: Path) -> None:
+    outcome = outcome_on(tmp_path / "no such folder" / "exchange.db")
+
+    assert isinstance(outcome, StoreUnwritable)
+    assert "unable to open" in outcome.detail
+    assert_well_said(outcome)
+
+
+def test_a_batch_on_sqlite_is_decided_on_a_thread_of_the_stores_own(sqlite_url: str) -> None:
+    threads: list[str] = []
+    path = Database(sqlite_url).path
+    assert path is not None
+
+    def now() -> datetime:
+        threads.append(threading.current_thread().name)
+        return MORNING
+
+    outcome_on(path, now)
+
+    assert threads == ["exchange journal_0"]
 
 
 # N trades at once

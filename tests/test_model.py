@@ -37,6 +37,7 @@ from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command
 from exchange.journal.events import canonical
 from exchange.journal.queries import moment_at
+from exchange.journal.replay import replay
 from exchange.journal.schema import schema_of
 from exchange.journal.tables import Batch, Event, Head, PartyCounter, PartyEvent
 from exchange.ledger.tables import Account
@@ -269,12 +270,10 @@ class Wishes:
             number = self.likely(proposed, list(model.members))
             member = model.members.get(number)
             proposal = member["expulsion"] if member else None
-            return members.ApproveExpulsion(MemberId(number)), self.operator(but=self.proposer(proposal))
+            return members.ApproveExpulsion(MemberId(number), REASON), self.operator(but=self.proposer(proposal))
         number = self.likely(self.members_in({"active", "suspended"}), list(model.members))
         kind = members.ProposeExpulsion if not self.seldom() else members.ApproveExpulsion
-        return (kind(MemberId(number), REASON) if kind is members.ProposeExpulsion else kind(MemberId(number))), (  # type: ignore[call-arg]
-            self.operator()
-        )
+        return kind(MemberId(number), REASON), self.operator()
 
     def readmission(self) -> Wanted:
         model = self.model
@@ -285,7 +284,9 @@ class Wishes:
         company = barred.get(number)
         if (company and company["readmission"] and not self.seldom(4)) or self.seldom():
             proposal = company["readmission"] if company else None
-            return members.ApproveReadmission(MemberId(number)), self.operator(but=self.proposer(proposal))
+            return members.ApproveReadmission(MemberId(number), "as it should be"), self.operator(
+                but=self.proposer(proposal)
+            )
         return members.ProposeReadmission(MemberId(number), REASON), self.operator()
 
     def approved(self, proposal: int) -> bool:
@@ -570,7 +571,7 @@ class Wishes:
         return self.trade_step_command(step, number, trade), self.trade_step_caller(step, trade)
 
     def trade_step_command(self, step: Any, number: int, trade: dict[str, Any] | None) -> Any:
-        if step in {trades.ConfirmTrade, trades.ContractTrade, trades.ApproveTermination, trades.ApproveReversal}:
+        if step in {trades.ConfirmTrade, trades.ContractTrade, trades.ApproveTermination}:
             return step(TradeId(number))
         since = (trade["effective_on"] if trade else None) or self.model.today
         more: dict[str, Any] = {}
@@ -597,6 +598,16 @@ class Wishes:
         if self.seldom(20):
             return self.company(self.one_of(COMPANIES))
         return self.acting_for(trade[side])
+
+    def typo(self) -> Wanted:
+        number = self.likely(list(self.model.trades), [])
+        field = self.one_of(["contract_number", "purpose", "delivery_terms", "seller_ref"])
+        numbers = [trade["contract"][2] for trade in self.model.trades.values() if trade["contract"][2][:2] == "C-"]
+        after = {
+            "contract_number": self.one_of(numbers) if numbers and not self.seldom(3) else f"M-{self.model.position}",
+            "purpose": self.one_of(["Training two models", "Training a model"]),
+        }.get(field, self.one_of(["as agreed", None]))
+        return trades.CorrectTrade(TradeId(number), field, after, REASON), self.operator()
 
     # Months
 
@@ -653,7 +664,7 @@ FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
     "companies": several(application=1, member_step=5, correction=2, change=3, expulsion=3, readmission=3),
     "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
     "openings": several(taking=4, proposal=4, filing=3, auction=2, old_trade=3),
-    "steps": several(trade_step=1),
+    "steps": several(trade_step=12, typo=1),
     "anything": several(whatever=1),
 }
 
@@ -751,14 +762,14 @@ class Machine(RuleBasedStateMachine):
         number = MemberId(wishes.likely(wishes.members_in({"active", "suspended"}), list(self.model.members)))
         if not self.want(members.ProposeExpulsion(number, REASON), (by := wishes.operator())):
             return
-        self.want(members.ApproveExpulsion(number), wishes.operator(but=by.person_id))
+        self.want(members.ApproveExpulsion(number, "as it should be"), wishes.operator(but=by.person_id))
         uscc = self.model.members[number]["uscc"]
         if wishes.draw(st.booleans()):
             self.want(members.ApplyForMembership(uscc, wishes.fields()), wishes.company(uscc))
         self.perhaps_flush()
         if wishes.draw(st.booleans()):
             self.want(members.ProposeReadmission(number, REASON), (by := wishes.operator()))
-            self.want(members.ApproveReadmission(number), wishes.operator(but=by.person_id))
+            self.want(members.ApproveReadmission(number, "as it should be"), wishes.operator(but=by.person_id))
             self.want(members.ApplyForMembership(uscc, wishes.fields()), wishes.company(uscc))
         self.perhaps_flush()
 
@@ -777,7 +788,7 @@ class Machine(RuleBasedStateMachine):
         self.flush()
         self.exchange.wait(days=days)
         self.ready()
-        self.want(trades.ApproveReversal(trade_id), self.wishes.operator(but=by.person_id))
+        self.want(trades.ApproveReversal(trade_id, "as it should be"), self.wishes.operator(but=by.person_id))
         self.perhaps_flush()
 
     @rule(data=st.data())
@@ -947,7 +958,11 @@ class Machine(RuleBasedStateMachine):
             self.compare_figures()
 
     def send(self, wishes: list[Wish]) -> list[Outcome]:
-        return self.exchange.batch(wishes)
+        rehearsed = self.exchange.rehearse(wishes) if self.exchange.position % 3 == 0 else None
+        outcomes = self.exchange.batch(wishes)
+        if rehearsed is not None:
+            assert list(map(said, rehearsed.outcomes)) == list(map(said, outcomes)), "it is rehearsed as it is done"
+        return outcomes
 
     def compare(self, wish: Wish, expected: Accepted | Refused, outcome: Outcome) -> None:
         wanted, by, key = wish
@@ -1105,6 +1120,8 @@ class Machine(RuleBasedStateMachine):
         if self.exchange.database is not None:
             found = self.exchange.read(integrity.check)
             assert [finding for finding in found if finding.offending] == []
+            rebuilt = self.exchange.read(lambda session: list(replay(session)))
+            assert [table for table in rebuilt if table.differing] == []
 
     def close(self) -> None:
         self.exchange.close()
@@ -1252,6 +1269,7 @@ ALL_REFUSALS = {
     "NotFound",
     "NothingProposed",
     "NotYourStep",
+    "NothingChanges",
     "OperatorsExist",
     "OwnersStep",
     "OwnProposal",

@@ -32,6 +32,8 @@ class OperatorsExist(Forbidden):
 class RevokedAlready(Conflict):
     """The key is revoked already."""
 
+    remedy = "Nothing is left to do: it opens nothing any more."
+
 
 @dataclass(frozen=True, slots=True)
 class CreateKey(Command):

@@ -4,7 +4,7 @@ from datetime import date
 from enum import StrEnum
 from typing import ClassVar, Final
 
-from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 
 from exchange.columns import BIG, BYTES, DAY, TEXT, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import KeyId, MemberId, PersonId, ProposalId
@@ -104,7 +104,7 @@ class ProposalState(StrEnum):
 class Proposal(Stored, table=True):
     """What one person proposed, for another to approve while its subject stays as it is."""
 
-    __table_args__ = (one_of("kind", ProposalKind), one_of("state", ProposalState))
+    __table_args__ = (one_of("kind", ProposalKind), one_of("state", ProposalState), Index(None, "state", "id"))
     sort: ClassVar = Sort.CURRENT
 
     id: ProposalId = column(BIG, primary_key=True)
@@ -119,3 +119,18 @@ class Proposal(Stored, table=True):
     state: ProposalState = column(named(ProposalState))
     approved_by: PersonId | None = column(BIG)
     approved_at: int | None = column(BIG)
+
+
+class Correction(Stored, table=True):
+    """A typo that was mended in something recorded: what stood there before, and what stands there since."""
+
+    __table_args__ = (Index(None, "subject", "position"),)
+    sort: ClassVar = Sort.POSTED
+
+    position: int = column(BIG, primary_key=True)
+    subject: str = column(TEXT)
+    """The written id of what was corrected."""
+    field: str = column(TEXT)
+    before: str | None = column(TEXT)
+    after: str | None = column(TEXT)
+    reason: str = column(TEXT)

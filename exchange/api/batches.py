@@ -1,32 +1,39 @@
 """Many trades in one request."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, Field
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from exchange.access.callers import KeyHolder
-from exchange.api.bodies import JSON_TYPE, Body, NotJson, canonical_body, media_type, parsed, query, raw_body, shaped
+from exchange.api.bodies import JSON_TYPE, canonical_body, media_type, query, raw_body, shaped
 from exchange.api.doors import (
     WRITER_CACHE_S,
+    TagWrong,
+    WriteQuery,
     authenticated,
+    expected,
     idempotency_key,
     json_response,
     office,
     request_hash,
     respond,
+    would_answer,
 )
-from exchange.api.problems import ProblemShape, shape_of
-from exchange.api.shapes import Done
+from exchange.api.problems import DEFECT, ProblemShape, shape_of
+from exchange.api.shapes import Done, Flag
+from exchange.api.sheets import wants
 from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
 from exchange.journal.batch import KeyReused
 from exchange.journal.commands import CREATED, Answer, Command, Job
+from exchange.journal.journal import Defect
 from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound, Problem
+from exchange.strict_json import NotJson, parsed
 
 PATH: Final = "/trades:batch"
 NDJSON_TYPE: Final = "application/x-ndjson"
@@ -49,10 +56,10 @@ class ItemRefused(Invalid):
     remedy = "Correct the item named in `errors`, or send the batch with atomic=false."
 
 
-class BatchQuery(Body):
+class BatchQuery(WriteQuery):
     """How a batch stands or falls."""
 
-    atomic: Literal["true", "false"] = "false"
+    atomic: Flag = "false"
 
 
 class ItemShape(BaseModel):
@@ -119,20 +126,27 @@ def _item(index: int, value: Any, caller: KeyHolder) -> Item:
 async def create_trades(request: Request) -> Response:
     """Answer a batch."""
     caller = await authenticated(request, NEW_TRADE.roles, WRITER_CACHE_S)
-    key = idempotency_key(request)
-    atomic = query(BatchQuery, request).atomic == "true"
+    asked = query(BatchQuery, request)
+    dry = asked.dry_run == "true"
+    key = "" if dry else idempotency_key(request)
+    if expected(request) is not None:
+        raise TagWrong("Nothing that carries an entity tag is changed here.")
     raw = await raw_body(request, BODY_LIMIT, (JSON_TYPE, NDJSON_TYPE))
     values = read_items(raw, lines=media_type(request) == NDJSON_TYPE)
-    if atomic:
-        return respond(await _together(request, caller, key, values))
-    results: list[dict[str, Any]] = []
-    for start in range(0, len(values), SLICE):
-        items = [_item(index, value, caller) for index, value in enumerate(values[start : start + SLICE], start)]
-        results += await asyncio.gather(*(_alone(request, caller, f"{key}/{item.index}", item) for item in items))
-    return json_response({"data": results})
+    if asked.atomic == "true":
+        job = _together(request, caller, key, values)
+        return await (_rehearsed_together(request, job) if dry else _done_together(request, job))
+    if dry:
+        return await _rehearsed_alone(request, caller, values)
+    told = _done_alone(request, caller, key, values)
+    if wants(request, NDJSON_TYPE):
+        lines = (b"".join(orjson.dumps(result) + b"\n" for result in results) async for results in told)
+        return StreamingResponse(lines, media_type=NDJSON_TYPE, headers={"Cache-Control": "private, no-store"})
+    return json_response({"data": [result async for results in told for result in results]})
 
 
-async def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[Any]) -> Answer:
+def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[Any]) -> Job:
+    """Make one job of all items. Raises BatchTooLong, ItemRefused."""
     if len(values) > ATOMIC_LIMIT:
         raise BatchTooLong(f"There are {len(values)} items.")
     items = [_item(index, value, caller) for index, value in enumerate(values)]
@@ -142,21 +156,65 @@ async def _together(request: Request, caller: KeyHolder, key: str, values: Seque
             raise _refused(item.index, item.command)
         commands.append(item.command)
     whole = b"[" + b",".join(item.canonical for item in items) + b"]"
-    job = Job(
-        tuple(commands),
-        caller,
-        key,
-        request_hash(request, whole),
-        CREATED,
-        request_id=request.scope["request_id"],
-        many=True,
-    )
+    request_id = request.scope["request_id"]
+    digest = request_hash(request, whole)
+    return Job(tuple(commands), caller, key, digest, CREATED, request_id=request_id, many=True)
+
+
+async def _done_together(request: Request, job: Job) -> Response:
     try:
-        return await office(request).journal.do(job)
+        return respond(await office(request).journal.do(job))
     except (Invalid, Conflict, NotFound, Forbidden) as problem:
         if isinstance(problem, KeyReused):
             raise
         raise _refused(problem.index, problem) from None
+
+
+async def _rehearsed_together(request: Request, job: Job) -> Response:
+    rehearsal = await office(request).journal.rehearse([job])
+    [outcome] = rehearsal.outcomes
+    if isinstance(outcome, Problem):
+        raise _refused(outcome.index, outcome)
+    if not isinstance(outcome, Answer):
+        raise outcome
+    return json_response(would_answer(outcome, rehearsal.position))
+
+
+async def _done_alone(
+    request: Request, caller: KeyHolder, key: str, values: Sequence[Any]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Do the items slice by slice, and tell what became of each."""
+    # No slice is larger than what the queue takes: else the same items would be turned away each time.
+    size = min(SLICE, office(request).journal.queue_limit)
+    for start in range(0, len(values), size):
+        items = [_item(index, value, caller) for index, value in enumerate(values[start : start + size], start)]
+        yield await asyncio.gather(*(_alone(request, caller, f"{key}/{item.index}", item) for item in items))
+
+
+async def _rehearsed_alone(request: Request, caller: KeyHolder, values: Sequence[Any]) -> Response:
+    items = [_item(index, value, caller) for index, value in enumerate(values)]
+    # No request's key has a space: what is rehearsed is never taken for something done before.
+    jobs = {
+        item.index: _job(request, caller, f" {item.index}", item, item.command)
+        for item in items
+        if not isinstance(item.command, Problem)
+    }
+    rehearsal = await office(request).journal.rehearse(list(jobs.values()))
+    outcomes = dict(zip(jobs, rehearsal.outcomes, strict=True))
+    told = []
+    for item in items:
+        outcome = item.command if isinstance(item.command, Problem) else outcomes[item.index]
+        if isinstance(outcome, Answer):
+            body = would_answer(outcome, rehearsal.position)["would_answer"]
+            told.append({"index": item.index, "status": outcome.status, "body": body})
+        else:
+            told.append(_told(item.index, outcome))
+    return json_response({"dry_run": True, "as_of_position": rehearsal.position, "status": 200, "would_answer": told})
+
+
+def _job(request: Request, caller: KeyHolder, key: str, item: Item, command: Command) -> Job:
+    digest = request_hash(request, item.canonical)
+    return Job((command,), caller, key, digest, CREATED, request_id=request.scope["request_id"])
 
 
 def _refused(index: int, problem: Problem) -> ItemRefused:
@@ -168,15 +226,13 @@ def _refused(index: int, problem: Problem) -> ItemRefused:
 async def _alone(request: Request, caller: KeyHolder, key: str, item: Item) -> dict[str, Any]:
     if isinstance(item.command, Problem):
         return _told(item.index, item.command)
-    digest = request_hash(request, item.canonical)
-    job = Job((item.command,), caller, key, digest, CREATED, request_id=request.scope["request_id"])
     try:
-        answer = await office(request).journal.do(job)
-    except Problem as problem:
+        answer = await office(request).journal.do(_job(request, caller, key, item, item.command))
+    except (Problem, Defect) as problem:
         return _told(item.index, problem)
     return {"index": item.index, "status": answer.status, "body": orjson.loads(answer.body)}
 
 
-def _told(index: int, problem: Problem) -> dict[str, Any]:
-    shape = shape_of(problem)
+def _told(index: int, problem: Exception) -> dict[str, Any]:
+    shape = shape_of(problem) if isinstance(problem, Problem) else DEFECT
     return {"index": index, "status": shape["status"], "problem": shape}

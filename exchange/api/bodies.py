@@ -1,19 +1,20 @@
 """One strict reader for every body and every query string. It says what is wrong by JSON pointer, and never repeats what was sent."""
 
-import json
 import re
-from typing import Any, Final, NoReturn, TypeVar
+from collections import Counter
+from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from exchange.problems import Fault, Invalid, Malformed, TooLarge, UnsupportedMedia
+from exchange.strict_json import NotJson
 
 BODY_LIMIT: Final = 64 * 1024
-DEPTH_LIMIT: Final = 32
-DIGIT_LIMIT: Final = 18
 JSON_TYPE: Final = "application/json"
+UTF_8: Final = frozenset({"charset=utf-8", 'charset="utf-8"'})
 _SHOWABLE: Final = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 
 
@@ -24,14 +25,6 @@ class Body(BaseModel):
 
 
 B = TypeVar("B", bound=Body)
-
-
-class NotJson(Malformed):
-    """The body is not JSON as it must be (RFC 8259, in UTF-8)."""
-
-    remedy = (
-        "Send one JSON value: no duplicate names, no fractions or exponents, at most 18 digits, at most 32 levels deep."
-    )
 
 
 class BodyTooLong(TooLarge):
@@ -49,7 +42,7 @@ class BodyCutOff(Malformed):
 class NotJsonType(UnsupportedMedia):
     """The body must be declared as what it is."""
 
-    remedy = "Send `Content-Type: application/json`, uncompressed."
+    remedy = "Send one `Content-Type: application/json`, in UTF-8, uncompressed."
 
 
 class FieldsWrong(Invalid):
@@ -67,7 +60,7 @@ class QueryWrong(Malformed):
 async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple[str, ...] = (JSON_TYPE,)) -> bytes:
     """Read a body of at most `limit` bytes. Raises NotJsonType, BodyTooLong, BodyCutOff."""
     if media_type(request) not in media_types or "content-encoding" in request.headers:
-        raise NotJsonType("The media type is " + " or ".join(media_types) + ", and nothing is compressed.")
+        raise NotJsonType("The media type is " + " or ".join(media_types) + ", in UTF-8, and nothing is compressed.")
     chunks, size = [], 0
     try:
         async for chunk in request.stream():
@@ -81,29 +74,10 @@ async def raw_body(request: Request, limit: int = BODY_LIMIT, media_types: tuple
 
 
 def media_type(request: Request) -> str:
-    """Give the declared type of a body, without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def parsed(raw: bytes) -> Any:
-    """Parse JSON strictly. Raises NotJson."""
-    try:
-        value = json.loads(
-            raw.decode("utf-8"),
-            object_pairs_hook=_distinct,
-            parse_int=_whole,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
-    except UnicodeDecodeError:
-        raise NotJson("The body is not UTF-8.") from None
-    except RecursionError:
-        raise NotJson("The body is nested too deeply.") from None
-    except json.JSONDecodeError as error:
-        raise NotJson(f"The body is not JSON: the mistake is at line {error.lineno}, column {error.colno}.") from None
-    if _deeper(value, DEPTH_LIMIT):
-        raise NotJson("The body is nested too deeply.")
-    return value
+    """Give the declared type of a body, without its parameters; nothing where it is declared twice, or not to be in UTF-8."""
+    declared = request.headers.getlist("content-type")
+    kind, *parameters = (part.strip() for part in (declared[0] if len(declared) == 1 else "").lower().split(";"))
+    return kind if all(part in UTF_8 for part in parameters if part.startswith("charset")) else ""
 
 
 def canonical_body(value: Any) -> bytes:
@@ -132,10 +106,13 @@ def faults_of(error: ValidationError) -> list[Fault]:
 
 def query(model: type[B], request: Request) -> B:
     """Read a query string. Raises QueryWrong."""
-    pairs = request.query_params.multi_items()
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise QueryWrong("A parameter is given twice.")
+    try:
+        pairs = parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise QueryWrong("The query string is not UTF-8, percent-encoded.") from None
+    if repeated := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
+        faults = (Fault(f"/{name}", "must be given once") for name in _showable(tuple(repeated)))
+        raise QueryWrong("A parameter is given twice.", *faults)
     try:
         return model.model_validate_strings(dict(pairs))
     except ValidationError as error:
@@ -154,33 +131,3 @@ def _rule(kind: str, message: str) -> str:
         "json_invalid": "cannot be read",
     }
     return rules.get(kind) or message.removeprefix("Value error, ")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        raise NotJson("An object has the same name twice.")
-    return made
-
-
-def _whole(digits: str) -> int:
-    if len(digits.lstrip("-")) > DIGIT_LIMIT:
-        raise NotJson(f"A number has more than {DIGIT_LIMIT} digits.")
-    return int(digits)
-
-
-def _refuse_number(_: str) -> NoReturn:
-    raise NotJson("A number is not whole, or not a number at all.")
-
-
-def _deeper(value: Any, limit: int) -> bool:
-    level = [value]
-    while level and limit >= 0:
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        limit -= 1
-    return bool(level)

@@ -8,9 +8,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from exchange.api import batches, health
-from exchange.api.doors import Route, Write
+from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
-from exchange.api.shapes import Done
+from exchange.api.shapes import Done, Rehearsed
+from exchange.api.sheets import CSV_TYPE
 from exchange.api.trades import NEW_TRADE, NewTrade
 
 REFERENCE: Final = "#/components/schemas/{model}"
@@ -21,6 +22,7 @@ ERRORS: Final = {
     403: "Somebody else may do this.",
     404: "There is no such thing, or it is not yours to see.",
     409: "The state of things does not allow this.",
+    412: "It has changed since you looked.",
     413: "The body is longer than allowed.",
     415: "The body is not of the type that is needed.",
     422: "A value breaks a rule, or the key was used for another request.",
@@ -30,6 +32,20 @@ ERRORS: Final = {
 ALWAYS: Final = (500, 503)
 """What can befall any request."""
 
+TAG: Final = {
+    "ETag": {
+        "description": "The position of its last change, in quotes: send it as `If-Match` to change it only as you saw it.",
+        "schema": {"type": "string"},
+    }
+}
+TAG_HEADER: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of what is changed, as you saw it: 412 where it has changed since.",
+    "schema": {"type": "string", "examples": ['"9120"']},
+}
+
 HEADERS: Final = {
     401: {"WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string"}}},
     503: {"Retry-After": {"description": "After how many seconds.", "schema": {"type": "string"}}},
@@ -38,8 +54,8 @@ HEADERS: Final = {
 KEY_HEADER: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "required": True,
-    "description": "New for each new request. The same request with the same key gets the first answer again.",
+    "required": False,
+    "description": "Needed but for a dry run; new for each new request. The same request with the same key gets the first answer again.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["order-2026-0001"]},
 }
 REPLAYED: Final = {
@@ -52,7 +68,7 @@ REPLAYED: Final = {
 
 def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Route]]]) -> dict[str, Any]:
     """Write the document of these groups of routes, of the batch, and of the service's health."""
-    models: set[type[BaseModel]] = {ProblemShape, Done, NewTrade, batches.ItemsShape, batches.TogetherShape}
+    models: set[type[BaseModel]] = {ProblemShape, Done, Rehearsed, NewTrade, batches.ItemsShape, batches.TogetherShape}
     models |= {health.LiveShape, health.ReadyShape}
     for _, routes in groups:
         for route in routes:
@@ -67,6 +83,7 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
     paths[f"/v1{batches.PATH}"] = {"post": _batch()}
     paths["/livez"] = {"get": _health("show_life", "Say that the process answers", health.LiveShape)}
     paths["/readyz"] = {"get": _health("show_readiness", "Say that the database can be read", health.ReadyShape, 503)}
+    paths["/metrics"] = {"get": _metrics()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,16 +116,31 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         "parameters": parameters,
     }
     if isinstance(route, Write):
-        parameters.append(KEY_HEADER)
+        parameters += [
+            KEY_HEADER,
+            *_query_parameters(WriteQuery),
+            *([TAG_HEADER] if route.prefix in CONDITIONAL else []),
+        ]
         content = {"schema": _reference(route.body), "example": _example(route.body)}
         said["requestBody"] = {"required": True, "content": {"application/json": content}}
         statuses = sorted({route.status, *route.status_by_role.values()})
         good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
+        good[200] = _or_rehearsed(good.get(200))
     else:
         parameters += _query_parameters(route.query)
-        good = {200: _good(route.shape, "The answer.")}
+        good = {200: _good(route.shape, "The answer.", TAG if route.tagged else None)}
+        if route.sheet is not None:
+            good[200]["content"][CSV_TYPE] = {"schema": {"type": "string"}, "example": route.sheet}
     said["responses"] = _responses(good, *route.errors, *ALWAYS)
     return said
+
+
+def _or_rehearsed(good: dict[str, Any] | None) -> dict[str, Any]:
+    """Add the answer of a dry run to that of a write."""
+    if good is None:
+        return _good(Rehearsed, "What would become of it, where `dry_run` is true.")
+    shapes = [*(content["schema"] for content in good["content"].values()), _reference(Rehearsed)]
+    return good | {"content": {"application/json": {"schema": {"anyOf": shapes}}}}
 
 
 def _batch() -> dict[str, Any]:
@@ -133,13 +165,22 @@ def _batch() -> dict[str, Any]:
         },
         "responses": _responses(
             {
-                200: _good(batches.ItemsShape, "What became of each item, in order."),
+                200: _items(),
                 201: _good(batches.TogetherShape, "All items are accepted and recorded.", REPLAYED),
             },
             *(400, 401, 403, 413, 415, 422),
             *ALWAYS,
         ),
     }
+
+
+def _items() -> dict[str, Any]:
+    good = _or_rehearsed(
+        _good(batches.ItemsShape, "What became of each item, in order, or would where `dry_run` is true.")
+    )
+    line = {"schema": {"type": "string", "description": "an ItemShape a line, sent as each slice is done"}}
+    good["content"][batches.NDJSON_TYPE] = line
+    return good
 
 
 def _health(operation: str, summary: str, shape: type[BaseModel], *errors: int) -> dict[str, Any]:
@@ -151,6 +192,19 @@ def _health(operation: str, summary: str, shape: type[BaseModel], *errors: int) 
         "security": [],
         "parameters": [],
         "responses": _responses({200: _good(shape, "The answer.")}, *errors),
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    text = {"schema": {"type": "string"}, "example": "exchange_journal_head_position 9120.0\n"}
+    return {
+        "operationId": "show_metrics",
+        "summary": "Give the service's figures as Prometheus reads them",
+        "description": "For everybody, without a key: keep it behind the proxy. There is no sum of money in it.",
+        "tags": ["health"],
+        "security": [],
+        "parameters": [],
+        "responses": {"200": {"description": "The figures.", "content": {"text/plain": text}}},
     }
 
 

@@ -10,20 +10,23 @@ from typing import Any, Final, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
-from exchange.api.bodies import Body, canonical_body, parsed, query, raw_body, shaped
+from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
+from exchange.api.following import HeadWatch
+from exchange.api.shapes import Flag
 from exchange.clock import business_day
 from exchange.database import Database
-from exchange.identifiers import Prefix, read_id
+from exchange.identifiers import Prefix, read_any_id, read_id
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import Journal
 from exchange.problems import Forbidden, Malformed, Unauthenticated
+from exchange.strict_json import parsed
 
 B = TypeVar("B", bound=Body)
 
@@ -34,6 +37,9 @@ WRITER_CACHE_S: Final = 60.0
 CALLER_CACHE_LIMIT: Final = 10_000
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
+_TAG: Final = re.compile(r'(?P<weak>W/)?"(?P<position>[0-9]{1,18})"', re.ASCII)
+CONDITIONAL: Final = frozenset({Prefix.MEMBER, Prefix.PRODUCT, Prefix.LISTING, Prefix.TRADE})
+"""What carries an `ETag`, and can be changed on condition."""
 
 
 class KeyMissing(Malformed):
@@ -52,8 +58,18 @@ class RoleMissing(Exception):  # noqa: N818 - reads as what it is
     """A route says for whom it is; this one does not."""
 
 
-class NoQuery(Body):
-    """A write takes no query parameters: one that is not understood must not be done without it."""
+class WriteQuery(Body):
+    """What every write takes beside its body. A parameter that is not understood is refused: it must not be done without it."""
+
+    dry_run: Flag = Field(
+        "false", description="`true`: only say what would become of it, as things are now; no Idempotency-Key is needed"
+    )
+
+
+class TagWrong(Malformed):
+    """`If-Match` cannot be read, or has no place here."""
+
+    remedy = 'Send the `ETag` of the thing that you change, as `"9120"`; leave it out where nothing is changed.'
 
 
 @dataclass(slots=True)
@@ -64,6 +80,7 @@ class Office:
     journal: Journal
     now: Callable[[], datetime]
     cursor_secret: bytes
+    watch: HeadWatch
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
 
@@ -80,11 +97,13 @@ def office(request: Request) -> Office:
 
 async def authenticated(request: Request, roles: frozenset[Role], cache_s: float = CALLER_CACHE_S) -> KeyHolder:
     """Say who asks, as known no longer than `cache_s` seconds ago. Raises Unauthenticated, RoleLacksRoute."""
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.getlist("authorization")
+    scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
     digest = secret_hash(text) if scheme.lower() == "bearer" else None
     caller = await _caller(office(request), digest, cache_s) if digest else None
     if caller is None:
         raise Unauthenticated("No live key was sent.")
+    request.scope["caller"] = caller
     if caller.role not in roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
     return caller
@@ -118,9 +137,26 @@ def idempotency_key(request: Request) -> str:
     return keys[0]
 
 
+def expected(request: Request) -> frozenset[int] | None:
+    """Read `If-Match`: the positions at one of which the caller saw what it changes; None where any will do. Raises TagWrong."""
+    given = [tag.strip() for line in request.headers.getlist("if-match") for tag in line.split(",")]
+    if not given or given == ["*"]:
+        return None
+    # A weak tag never matches (RFC 9110, 13.1.1): it is read as that of no position.
+    found = [_TAG.fullmatch(tag) for tag in given]
+    if not all(found):
+        raise TagWrong("It is not a list of entity tags as this service gives them.")
+    return frozenset(int(match["position"]) for match in found if match and not match["weak"])
+
+
+def tag(changed_at: int) -> str:
+    """Write the entity tag of what was changed last at a position."""
+    return f'"{changed_at}"'
+
+
 def request_hash(request: Request, canonical: bytes) -> bytes:
     """Hash what is asked: method, path with its query, and the body in its one form."""
-    digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
+    digest = hashlib.sha256(f"{request.method} {request.scope['path']}?{request.url.query}\n".encode())
     digest.update(canonical)
     return digest.digest()
 
@@ -145,8 +181,15 @@ class Asked(Generic[B]):
 
     caller: KeyHolder
     key: str
+    """Empty for a dry run, which needs none."""
     canonical: bytes
     body: B
+    expected: frozenset[int] | None = None
+
+    @property
+    def dry(self) -> bool:
+        """Whether it shall only be said what would become of it."""
+        return not self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +207,7 @@ class Write(Generic[B]):
     status: int = 200
     prefix: Prefix | None = None
     status_by_role: dict[str, int] = field(default_factory=dict)
-    errors: tuple[int, ...] = (400, 401, 403, 404, 409, 413, 415, 422, 503)
+    errors: tuple[int, ...] = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -175,27 +218,58 @@ class Write(Generic[B]):
         """Answer a request."""
         asked = await self.read(request)
         number = path_id(request, self.prefix) if self.prefix else 0
-        return respond(await self.do(request, asked, self.make(asked.body, number, asked.caller)))
+        command = self.make(asked.body, number, asked.caller)
+        if asked.dry:
+            return await self.rehearse(request, asked, command)
+        return respond(await self.do(request, asked, command))
 
     async def read(self, request: Request) -> Asked[B]:
         """Read a request. Raises Unauthenticated, RoleLacksRoute, Malformed, FieldsWrong."""
         caller = await authenticated(request, self.roles, WRITER_CACHE_S)
-        key = idempotency_key(request)
-        query(NoQuery, request)
+        dry = query(WriteQuery, request).dry_run == "true"
+        key = "" if dry else idempotency_key(request)
+        condition = expected(request)
+        if condition is not None and self.prefix not in CONDITIONAL:
+            raise TagWrong("Nothing that carries an entity tag is changed here.")
         canonical = canonical_body(parsed(await raw_body(request)))
-        return Asked(caller, key, canonical, shaped(self.body, canonical))
+        return Asked(caller, key, canonical, shaped(self.body, canonical), condition)
 
     async def do(self, request: Request, asked: Asked[B], command: Command) -> Answer:
         """Have the command done."""
-        job = Job(
+        return await office(request).journal.do(self._job(request, asked, command))
+
+    async def rehearse(self, request: Request, asked: Asked[B], command: Command) -> Response:
+        """Say what would become of the command."""
+        rehearsal = await office(request).journal.rehearse([self._job(request, asked, command)])
+        [outcome] = rehearsal.outcomes
+        if not isinstance(outcome, Answer):
+            raise outcome
+        return json_response(would_answer(outcome, rehearsal.position))
+
+    def _job(self, request: Request, asked: Asked[B], command: Command) -> Job:
+        return Job(
             (command,),
             asked.caller,
             asked.key,
             request_hash(request, asked.canonical),
             status=self.status_by_role.get(asked.caller.role, self.status),
             request_id=request.scope["request_id"],
+            expected=asked.expected,
         )
-        return await office(request).journal.do(job)
+
+
+def would_answer(answer: Answer, position: int) -> dict[str, Any]:
+    """Say what a job would be answered, as of a position: all but what only doing it gives (ids of new things, place and time)."""
+    told = orjson.loads(answer.body)
+    results = told.get("data", [told])
+    for result in results:
+        for name in ("position", "recorded_at"):
+            del result[name]
+        for name, value in [*result.items()]:
+            if (written := read_any_id(value)) and written > position:
+                del result[name]
+    answers = results if "data" in told else results[0]
+    return {"dry_run": True, "as_of_position": position, "status": answer.status, "would_answer": answers}
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +280,24 @@ class Read(Generic[B]):
     operation: str
     summary: str
     roles: frozenset[Role]
-    answer: Callable[[Request, KeyHolder, B], Awaitable[BaseModel | dict[str, Any]]]
+    answer: Callable[[Request, KeyHolder, B], Awaitable[BaseModel | dict[str, Any] | Response]]
     query: type[B]
     shape: type[BaseModel]
     errors: tuple[int, ...] = (400, 401, 403, 404, 422)
+    sheet: str | None = None
+    """The head of the CSV that it gives where that is asked for."""
+    tagged: bool = False
+    """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
         caller = await authenticated(request, self.roles)
-        return json_response(await self.answer(request, caller, query(self.query, request)))
+        answer = await self.answer(request, caller, query(self.query, request))
+        response = answer if isinstance(answer, Response) else json_response(answer)
+        changed_at = getattr(answer, "changed_at", None) if self.tagged else None
+        if changed_at is not None:
+            response.headers["ETag"] = tag(changed_at)
+        return response
 
 
 Route = Write[Any] | Read[Any]

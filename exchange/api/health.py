@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from exchange.api.doors import json_response, office
-from exchange.api.problems import respond
+from exchange.api.metrics import metrics
+from exchange.journal.journal import Stopping
 from exchange.journal.queries import present
 from exchange.problems import Unavailable
 
@@ -38,10 +39,13 @@ async def live(_: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say where the journal stands, or that it cannot be read."""
+    """Say where the journal stands. Raises NotReady where it cannot be read, Stopping where the service is about to stop."""
+    if request.app.state.stopping:
+        raise Stopping
     try:
         moment = await office(request).database.read(present)
     except Exception:
         log.exception("The database cannot be read")
-        return respond(NotReady("The journal's head cannot be read."))
+        raise NotReady("The journal's head cannot be read.") from None
+    metrics(request).head_is(moment.position)
     return json_response({"status": "ready", "position": moment.position})

@@ -40,7 +40,10 @@ class CreateKeyRoute(Write[NewKey]):
         digest = secret_hash(secret)
         assert digest is not None
         body = asked.body
-        answer = await self.do(request, asked, CreateKey(body.role, body.person, digest, body.uscc))
+        command = CreateKey(body.role, body.person, digest, body.uscc)
+        if asked.dry:
+            return await self.rehearse(request, asked, command)
+        answer = await self.do(request, asked, command)
         response = respond(answer)
         if not answer.replayed:
             response = Response(

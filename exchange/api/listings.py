@@ -176,6 +176,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=ListingShape,
+        tagged=True,
     ),
     _step("submission", "submit_listing", "Hand a draft in for review", commands.SubmitListing),
     _step("approval", "approve_listing", "Approve a listing: it is for sale", commands.ApproveListing),

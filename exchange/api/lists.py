@@ -45,11 +45,13 @@ def after(request: Request, caller: KeyHolder, page: Page) -> list[Any] | None:
     if page.cursor is None:
         return None
     try:
-        raw = base64.urlsafe_b64decode(page.cursor.encode("ascii"))
+        written = page.cursor.encode("ascii")
+        raw = base64.urlsafe_b64decode(written)
         signature, payload = raw[:SIGNATURE_LENGTH], raw[SIGNATURE_LENGTH:]
     except ValueError:
         raise _wrong() from None
-    if not hmac.compare_digest(signature, _signature(request, payload)):
+    # What is no base64 is passed over when it is decoded: a cursor is only what would be written just so.
+    if base64.urlsafe_b64encode(raw) != written or not hmac.compare_digest(signature, _signature(request, payload)):
         raise _wrong()
     bound, place = orjson.loads(payload)
     if bound != _bound(request, caller, page):

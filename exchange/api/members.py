@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic import Field
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
@@ -21,13 +22,14 @@ from exchange.api.shapes import (
     example,
     money_of,
 )
+from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet, wants
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
-from exchange.members.queries import find_member, list_members
+from exchange.members.queries import MemberFilter, find_member, list_members
 from exchange.members.rules import CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
-from exchange.trades.queries import StatementLine, statement
+from exchange.trades.queries import Balances, StatementLine, statement
 
 APPLICATION_EXAMPLE: Final = {
     "legal_name": "湖南湘数科技有限公司",
@@ -123,11 +125,14 @@ class MemberList(PageShape):
     data: list[MemberShape]
 
 
-class MemberFilter(Page):
+class MemberQuery(Page):
     """Which members."""
 
     state: MemberState | None = None
     uscc: Searched | None = None
+    name: Searched | None = Field(
+        None, description="any part of a name, or of the initials of its pinyin", examples=["xskj"]
+    )
 
 
 class StatementQuery(Page):
@@ -146,10 +151,12 @@ class LineShape(Body):
     contract_number: str
     side: str = Field(examples=["sales"])
     movement: str = Field(examples=["counted"])
+    external_ref: str | None = Field(description="the member's own reference")
     counterparty_uscc: str
     counterparty_name: str
     gross: MoneyShape
     net_excluding_vat: MoneyShape
+    vat: MoneyShape
     balance: MoneyShape = Field(description="of that side, after this line")
 
 
@@ -161,13 +168,16 @@ class BalancesShape(Body):
 
 
 class StatementShape(PageShape):
-    """A member's statement of its contracted volume. The lines of this page lead from `opening` to `closing`."""
+    """A member's statement of its contracted volume. The lines of all its pages lead from `opening` to `closing`."""
 
     member: str
     position: int
     opening: BalancesShape
     data: list[LineShape]
     closing: BalancesShape
+    ledger: BalancesShape | None = Field(
+        description="what the accounts stand at, on the first page: what a statement to this day closes with, to the fen"
+    )
 
 
 def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
@@ -188,10 +198,14 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
     return MemberShape(**shape)
 
 
-async def _list(request: Request, caller: KeyHolder, asked: MemberFilter) -> MemberList:
+async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
     rows = await office(request).database.read(
-        list_members, caller.uscc, place[0] if place else None, asked.limit + 1, state=asked.state, uscc=asked.uscc
+        list_members,
+        caller.uscc,
+        place[0] if place else None,
+        asked.limit + 1,
+        MemberFilter(asked.state, asked.uscc, asked.name),
     )
     page, following = cut(request, caller, asked, rows, lambda member: member.id)
     return MemberList(
@@ -206,8 +220,10 @@ async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
     return shape_member(member, caller)
 
 
-async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape:
+async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape | StreamingResponse:
     number = MemberId(path_id(request, Prefix.MEMBER))
+    if wants(request, CSV_TYPE):
+        return await statement_sheet(request, caller, number, asked.from_, asked.to)
     place = after(request, caller, asked)
     found = await office(request).database.read(
         statement, number, asked.from_, asked.to, place, asked.limit, company=caller.uscc
@@ -215,11 +231,16 @@ async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery)
     return StatementShape(
         member=written_id(Prefix.MEMBER, number),
         position=found.position,
-        opening=BalancesShape(sales=money_of(found.opening.sales), purchases=money_of(found.opening.purchases)),
+        opening=_shape_balances(found.opening),
         data=[_line(line) for line in found.lines],
-        closing=BalancesShape(sales=money_of(found.closing.sales), purchases=money_of(found.closing.purchases)),
+        closing=_shape_balances(found.closing),
+        ledger=None if found.ledger is None else _shape_balances(found.ledger),
         next=cursor(request, caller, asked, found.next) if found.next else None,
     )
+
+
+def _shape_balances(balances: Balances) -> BalancesShape:
+    return BalancesShape(sales=money_of(balances.sales), purchases=money_of(balances.purchases))
 
 
 def _line(line: StatementLine) -> LineShape:
@@ -230,10 +251,12 @@ def _line(line: StatementLine) -> LineShape:
         contract_number=line.contract_number,
         side=line.side,
         movement=line.movement,
+        external_ref=line.own_ref,
         counterparty_uscc=line.counterparty_uscc,
         counterparty_name=line.counterparty_name,
         gross=money_of(line.gross),
         net_excluding_vat=money_of(line.net_excluding_vat),
+        vat=money_of(line.vat),
         balance=money_of(line.balance),
     )
 
@@ -268,8 +291,8 @@ def _two(path: str, operation: str, summary: str, propose: Any, approve: Any) ->
             operation=f"approve_{operation}",
             summary=f"Approve another person's proposal to {summary}",
             commands=(approve,),
-            make=lambda _, number, __: approve(MemberId(number)),
-            body=Nothing,
+            make=lambda body, number, _: approve(MemberId(number), body.reason),
+            body=Reasoned,
             prefix=Prefix.MEMBER,
         ),
     ]
@@ -291,7 +314,7 @@ ROUTES: Final[list[Route]] = [
         summary="List members: to a member, the active ones and its own",
         roles=EVERYBODY,
         answer=_list,
-        query=MemberFilter,
+        query=MemberQuery,
         shape=MemberList,
         errors=(400, 401, 403),
     ),
@@ -303,6 +326,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=MemberShape,
+        tagged=True,
     ),
     Read(
         path="/members/{id}/statement",
@@ -312,6 +336,7 @@ ROUTES: Final[list[Route]] = [
         answer=_statement,
         query=StatementQuery,
         shape=StatementShape,
+        sheet=SHEET_EXAMPLE,
     ),
     _step("review", "start_review", "Take an application into review", commands.StartReview),
     _step("correction-request", "request_correction", "Send an application back", commands.RequestCorrection),

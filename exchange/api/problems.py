@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from exchange.database import is_away
 from exchange.journal.journal import DatabaseAway
@@ -30,6 +31,8 @@ from exchange.problems import (
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = "1"
+FILES_ALLOW: Final = "GET, HEAD"
+"""What the addresses of files take, which are no routes."""
 
 STATUS: Final[dict[type[Problem], int]] = {
     Malformed: 400,
@@ -45,6 +48,17 @@ STATUS: Final[dict[type[Problem], int]] = {
 }
 
 HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
+
+DEFECT_TYPE: Final = "defect"
+"""The type of what is the service's own fault, for which there is no class of problem."""
+DEFECT: Final[dict[str, object]] = {
+    "type": f"/problems/{DEFECT_TYPE}",
+    "title": "The service failed at this request.",
+    "status": 500,
+    "detail": "Nothing of it was recorded, as far as the service can tell.",
+    "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
+    "errors": [],
+}
 
 log = logging.getLogger(__name__)
 
@@ -105,16 +119,27 @@ def respond(problem: Problem, status: int | None = None, headers: dict[str, str]
     )
 
 
-async def _problem(_: Request, problem: Exception) -> Response:
+async def _problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    return respond(problem)
+    return _answer(request, problem)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+def _allowed(request: Request) -> str:
+    """List the methods of all routes at an address: Starlette names those of the first alone."""
+    found = (
+        route.methods or set()
+        for route in request.app.routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is Match.PARTIAL
+    )
+    return ", ".join(sorted(set[str]().union(*found))) or FILES_ALLOW
+
+
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
-        return respond(MethodWrong("The method is not one of those in `Allow`."), 405, dict(error.headers or {}))
-    return respond(NoRoute("There is no such route."))
+        allowed = {"Allow": _allowed(request)}
+        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), 405, allowed)
+    return _answer(request, NoRoute("There is no such route."))
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -125,23 +150,21 @@ async def _database(request: Request, error: Exception) -> Response:
 
 
 async def _away(request: Request, error: Exception) -> Response:
-    log.error("The database did not answer: %s %s", request.method, request.scope.get("path"), exc_info=error)
-    return respond(DatabaseAway("It could not be read."))
+    log.error("The database did not answer", exc_info=error)
+    return _answer(request, DatabaseAway("It could not be read."))
+
+
+def _answer(
+    request: Request, problem: Problem, status: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    request.scope["problem"] = problem.type_name()
+    return respond(problem, status, headers)
 
 
 async def _defect(request: Request, error: Exception) -> Response:
-    log.error("A request failed: %s %s", request.method, request.scope.get("path"), exc_info=error)
-    body = {
-        "type": "/problems/defect",
-        "title": "The service failed at this request.",
-        "status": 500,
-        "detail": "Nothing of it was recorded, as far as the service can tell.",
-        "remedy": "Send it again with the same key; if it fails again, tell the exchange the X-Request-ID.",
-        "errors": [],
-    }
-    # Starlette answers this one outside of what adds the header to all others.
-    headers = {"X-Request-ID": request.scope["request_id"]}
-    return Response(orjson.dumps(body), status_code=500, media_type=MEDIA_TYPE, headers=headers)
+    log.error("A request failed", exc_info=error)
+    request.scope["problem"] = DEFECT_TYPE
+    return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -189,6 +189,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=ProductShape,
+        tagged=True,
     ),
     Write(
         path="/products/{id}/versions",

@@ -40,6 +40,13 @@ Count = Annotated[int, BeforeValidator(_whole)]
 """A number in a query string."""
 
 
+Flag = Literal["true", "false"]
+"""A yes or no in a query string."""
+
+PositionText = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,17})$")]
+"""A place in the journal in a query string; 0 is before its beginning."""
+
+
 def _searchable(value: str) -> str:
     if fault := text_fault(value, REFERENCE_LIMIT):
         raise ValueError(fault)
@@ -96,6 +103,18 @@ class Done(Body):
     state: str | None = Field(None, examples=["contracted"])
     position: int = Field(examples=[9120])
     recorded_at: str = Field(examples=["2026-12-31T15:59:59.120000Z"])
+
+
+class Rehearsed(Body):
+    """What a dry run answers: nothing was recorded."""
+
+    dry_run: Literal[True]
+    as_of_position: int = Field(description="the position as of which it was decided", examples=[9120])
+    status: int = Field(description="with which status it would be answered", examples=[201])
+    would_answer: dict[str, Any] | list[dict[str, Any]] = Field(
+        description="all of the answer but what only doing it gives: ids of new things, position, instant",
+        examples=[{"state": "contracted", "related": False, "late": False}],
+    )
 
 
 def example(**fields: Any) -> ConfigDict:

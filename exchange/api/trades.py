@@ -149,6 +149,15 @@ class Review(Reasoned):
     )
 
 
+class CorrectionBody(Reasoned):
+    """A typo mended: which field, what shall stand there, and why."""
+
+    model_config = example(field="purpose", value="信贷风控建模", reason="A slip of the pen, as the contract shows.")
+
+    field: str = Field(description=f"one of {', '.join(rules.WORDS)}", examples=["purpose"])
+    value: str | None = Field(None, description="what shall stand there; left out or null to empty it")
+
+
 class PartyShape(Body):
     """A party to a trade."""
 
@@ -212,6 +221,7 @@ class TradeQuery(Page):
     side: Literal["buyer", "seller"] | None = Field(None, description="for a member: the side on which it stands")
     contract_number: Searched | None = None
     external_ref: Searched | None = None
+    counterparty: Searched | None = Field(None, description="the other party's uscc; to staff, either party's")
     from_: Annotated[Day | None, Field(alias="from")] = None
     to: Day | None = None
 
@@ -225,6 +235,7 @@ class TradeQuery(Page):
             side=None if self.side is None else Side(self.side),
             contract_number=self.contract_number,
             external_ref=self.external_ref,
+            counterparty=self.counterparty,
             since=self.from_,
             until=self.to,
         )
@@ -399,6 +410,7 @@ ROUTES: Final[list[Route]] = [
         answer=_show,
         query=Nothing,
         shape=TradeShape,
+        tagged=True,
     ),
     Write(
         path="/filings",
@@ -462,6 +474,15 @@ ROUTES: Final[list[Route]] = [
         "Propose to reverse a trade: another person decides",
         commands.ProposeReversal,
         202,
+    ),
+    Write(
+        path="/trades/{id}/correction",
+        operation="correct_trade",
+        summary="Mend a typo in what a trade says in words: what stood there before is kept",
+        commands=(commands.CorrectTrade,),
+        make=lambda body, number, _: commands.CorrectTrade(TradeId(number), body.field, body.value, body.reason),
+        body=CorrectionBody,
+        prefix=Prefix.TRADE,
     ),
     _step("reversal/approval", "approve_reversal", "Approve another person's reversal", commands.ApproveReversal),
 ]

@@ -3,32 +3,36 @@
 import re
 import secrets
 import signal
-import socket
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import orjson
 import typer
-import uvicorn
 from rich.table import Table
 
-from exchange import revisions
+from exchange import logs, revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
-from exchange.app import openapi_json
+from exchange.app import create_app, openapi_json
+from exchange.cli.backups import backup, restore
+from exchange.cli.exporting import export_app
+from exchange.cli.operating import doctor, settings
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.cli.serving import Server, listener
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
 from exchange.imports.running import Report, in_words
 from exchange.imports.running import run as run_import
+from exchange.imports.sources import Encoding
 from exchange.journal.callers import Caller
 from exchange.problems import Fault, Invalid, Problem, Unauthenticated, Unavailable
+from exchange.settings import LogFormat, LogLevel, Settings
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -44,25 +48,29 @@ app = typer.Typer(
 database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 import_app = typer.Typer(
-    help="Old records from CSV files; the acting operator's key is in EXCHANGE_KEY.", no_args_is_help=True
+    help="Old records from CSV, NDJSON and Excel files; the acting operator's key is in EXCHANGE_KEY.",
+    no_args_is_help=True,
 )
 reversals_app = typer.Typer(help="Reversals that wait for a second person.", no_args_is_help=True)
 app.add_typer(database_app, name="db")
 app.add_typer(keys_app, name="keys")
 app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
 app.add_typer(reversals_app, name="reversals")
+app.command()(backup)
+app.command()(restore)
+
+
+FILE_HELP: Final = (
+    "By its ending: .csv (UTF-8, else GB18030), .ndjson (one JSON object a line, with the English names), "
+    "or .xlsx (the first sheet)."
+)
 
 
 class ArgumentWrong(Invalid):
     """An argument cannot be read."""
 
     remedy = "Look at --help for examples."
-
-
-class CannotListen(Unavailable):
-    """The server cannot listen there."""
-
-    remedy = "Choose another --host or --port."
 
 
 @database_app.command("upgrade")
@@ -101,50 +109,42 @@ def current() -> None:
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 8000,
+    *,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="json or console; by EXCHANGE_LOG_FORMAT, else as stderr is.")
+    ] = None,
+    log_level: Annotated[LogLevel | None, typer.Option(help="debug, info, warning or error.")] = None,
+    access_log: Annotated[bool | None, typer.Option(help="A line in the log for each request.")] = None,
 ) -> None:
-    """Serve the API, with its docs at /docs, until stopped.
+    """Serve the API, with its docs at /docs, until stopped: who asked before is answered, then it ends.
 
-    Example: exchange serve --port 8080
+    Examples:
+      exchange serve --port 8080
+
+      exchange serve --log-format json --no-access-log
     """
+    given = {"log_format": log_format, "log_level": log_level, "access_log": access_log}
+    chosen = Settings.read(**{name: value for name, value in given.items() if value is not None})
 
     async def look() -> None:
         async with desk():
             pass
 
     wait(look())
+    logs.configure(chosen.log_level, chosen.log_format)
     # Once stopped, uvicorn sends itself the signal again: it ends here, as a success.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)
-    with _listener(host, port) as listener:
+    with listener(host, port) as opened:
         where = f"[{host}]" if ":" in host else host
-        console.print(f"Serving at http://{where}:{listener.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
-        config = uvicorn.Config(
-            "exchange.app:create_app",
-            factory=True,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=30,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        console.print(f"Serving at http://{where}:{opened.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
+        Server(create_app(chosen), chosen).run(sockets=[opened])
     # A server that ran has left by the signal that stopped it: this one did not start.
     raise typer.Exit(EXIT_CODES[Unavailable])
 
 
 def _leave(*_: object) -> None:
     raise SystemExit(0)
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise CannotListen(f"{error.strerror}.") from None
-    listener.setblocking(False)
-    return listener
 
 
 @keys_app.command("create")
@@ -214,11 +214,12 @@ def _importer(kind: Kind) -> None:
     """Add the command that imports one kind of file."""
 
     def command(
-        file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8.")],
+        file: Annotated[Path, typer.Argument(help=FILE_HELP)],
         *,
+        encoding: Annotated[Encoding | None, typer.Option(help="Of a CSV file; found where left out.")] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look whether each row can be read.")] = False,
     ) -> None:
-        report = import_file(kind, file, dry_run=dry_run)
+        report = import_file(kind, file, dry_run=dry_run, encoding=encoding)
         console.print(f"{report}.")
         for line in report.first_refusals:
             console.print(f"  {line}", style="yellow")
@@ -226,10 +227,14 @@ def _importer(kind: Kind) -> None:
             console.print(f"Refused rows with their reasons are in {report.refused_file}: mend and import them.")
             raise typer.Exit(FOUND_WANTING)
 
-    heads = ", ".join(f"{english} ({chinese})" for english, chinese in kind.heads.items())
+    heads, optional = (
+        ", ".join(f"{english} ({chinese})" for english, chinese in names.items())
+        for names in (kind.heads, kind.optional)
+    )
     command.__doc__ = (
         f"Import {kind.name}. The same row twice adds nothing; refused rows are written beside the file.\n\n"
         f"Example: exchange import {kind.name} {kind.name}.csv\n\nColumns, in English or Chinese: {heads}."
+        + (f"\n\nColumns that may be left out: {optional}." if optional else "")
     )
     import_app.command(kind.name)(command)
 
@@ -238,22 +243,22 @@ for _kind in KINDS.values():
     _importer(_kind)
 
 
-def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
+def import_file(kind: Kind, file: Path, *, dry_run: bool = False, encoding: Encoding | None = None) -> Report:
     """Import a file as the operator of EXCHANGE_KEY, with a progress bar."""
     progress = progress_bar()
-    task = progress.add_task(f"import {kind.name}", total=_lines(file))
+    task = progress.add_task(f"import {kind.name}", total=0)
 
     def tell(report: Report) -> None:
         progress.start()
-        progress.update(task, completed=report.rows)
+        progress.update(task, completed=report.rows, total=max(report.rows, report.expected))
 
     async def work() -> Report:
         async with desk() as place:
             caller = await place.caller()
             if dry_run:
-                return await run_import(kind, file, None, caller, tell)
+                return await run_import(kind, file, None, caller, tell, encoding=encoding)
             async with place.journal() as journal:
-                return await run_import(kind, file, journal, caller, tell)
+                return await run_import(kind, file, journal, caller, tell, encoding=encoding)
 
     try:
         return wait(work())
@@ -261,17 +266,6 @@ def import_file(kind: Kind, file: Path, *, dry_run: bool = False) -> Report:
         # Who is refused at once has seen no bar.
         if progress.live.is_started:
             progress.stop()
-
-
-def _lines(file: Path) -> int:
-    """Count the lines of a file, so that a bar can show how many are left; the reader itself says what is wrong with it."""
-    if not file.is_file():
-        return 0
-    try:
-        with file.open("rb") as opened:
-            return max(0, sum(chunk.count(b"\n") for chunk in iter(lambda: opened.read(1 << 20), b"")) - 1)
-    except OSError:
-        return 0
 
 
 @reversals_app.command("list")
@@ -297,23 +291,24 @@ def list_reversals() -> None:
 def approve_reversals(
     trades: Annotated[list[str] | None, typer.Argument(help="Trades, as trd_000000000042.")] = None,
     *,
+    reason: Annotated[str, typer.Option(help="Why: each decision says it.")],
     everything: Annotated[bool, typer.Option("--all", help="All that wait.")] = False,
 ) -> None:
     """Approve reversals that another person proposed.
 
     Examples:
-      exchange reversals approve trd_000000000042
+      exchange reversals approve trd_000000000042 --reason "The contract is void."
 
-      exchange reversals approve --all
+      exchange reversals approve --all --reason "Filed twice, as the two hashes show."
     """
     if bool(trades) == everything:
         raise ArgumentWrong("Name trades, or say --all.")
-    refused = wait(_approve(trades))
+    refused = wait(_approve(trades, reason))
     if refused:
         raise typer.Exit(FOUND_WANTING)
 
 
-async def _approve(trades: list[str] | None) -> int:
+async def _approve(trades: list[str] | None, reason: str) -> int:
     refused = approved = 0
     async with desk() as place:
         caller = await place.caller()
@@ -321,7 +316,7 @@ async def _approve(trades: list[str] | None) -> int:
         numbers = [(trade, _id(Prefix.TRADE, trade)) for trade in waiting]
         for trade, number in numbers:
             try:
-                await place.do(ApproveReversal(TradeId(number)), caller)
+                await place.do(ApproveReversal(TradeId(number), reason), caller)
                 approved += 1
             except (Unavailable, Unauthenticated):
                 raise
@@ -362,12 +357,20 @@ def show_summary(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    *,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Also rebuild every table from the events alone, and compare.")
+    ] = False,
+) -> None:
     """Check every invariant on the stored rows; exit status 1 where one does not hold.
 
-    Example: exchange verify
+    Examples:
+      exchange verify
+
+      exchange verify --replay
     """
-    if not wait(run_verify()):
+    if not wait(run_verify(replayed=replay)):
         raise typer.Exit(FOUND_WANTING)
 
 
@@ -378,6 +381,10 @@ def openapi() -> None:
     Example: exchange openapi > openapi/exchange.json
     """
     typer.echo(openapi_json(), nl=False)
+
+
+app.command()(settings)
+app.command()(doctor)
 
 
 @app.command()

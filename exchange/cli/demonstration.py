@@ -136,7 +136,7 @@ async def _import(folder: Path, keys: dict[str, str]) -> None:
             for trade in progress.track(waiting, description="approve reversals"):
                 number = read_id(Prefix.TRADE, trade.trade)
                 assert number is not None
-                await place.do(ApproveReversal(TradeId(number)), second)
+                await place.do(ApproveReversal(TradeId(number), "Agreed, as the contract shows."), second)
             months = list(_months())
             for month in progress.track(months, description="close months"):
                 await place.do(CloseMonth(month), second)

@@ -15,7 +15,6 @@ from typing import Any, Final, NoReturn, TypeVar
 import asyncpg
 import orjson
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from sqlalchemy.exc import DBAPIError
 
@@ -41,7 +40,7 @@ from exchange.problems import (
     Unavailable,
     UnsupportedMedia,
 )
-from exchange.settings import Settings
+from exchange.settings import Settings, SettingWrong
 
 T = TypeVar("T")
 
@@ -66,10 +65,13 @@ EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done; 1 an invariant does not hold, or rows were refused; 2 wrong usage; 3 wrong input; 4 no key, or not yours to do; "
     "5 not found; 6 the state of things does not allow it; 7 not now, try again; 70 a defect of the program."
 )
+WRONG_USAGE: Final = 2
 DEFECT: Final = 70
 
 console = Console(markup=False, soft_wrap=True)
 """Where people read. What it is given is text: only who asks for markup gets it."""
+errors = Console(markup=False, soft_wrap=True, stderr=True)
+"""Where people read while stdout belongs to a program."""
 
 
 class DatabaseAway(Unavailable):
@@ -97,6 +99,9 @@ def run(app: typer.Typer) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         app()
+    except SettingWrong as problem:
+        print(f"exchange: {in_words(problem)}", file=sys.stderr)  # noqa: T201 - the one line for people
+        sys.exit(WRONG_USAGE)
     except Problem as problem:
         fail(problem)
     except DBAPIError as error:
@@ -110,10 +115,6 @@ def run(app: typer.Typer) -> None:
     except Defect as defect:
         print(f"exchange: {Defect.__doc__} {defect}", file=sys.stderr)  # noqa: T201 - the one line for people
         sys.exit(DEFECT)
-    except ValidationError as error:
-        names = ", ".join("EXCHANGE_" + str(line["loc"][0]).upper() for line in error.errors(include_input=False))
-        print(f"exchange: A setting cannot be read: {names}.", file=sys.stderr)  # noqa: T201 - the one line for people
-        sys.exit(2)
 
 
 class _Brief(logging.Formatter):
@@ -179,7 +180,7 @@ class Desk:
 @asynccontextmanager
 async def desk(*, current: bool = True) -> AsyncIterator[Desk]:
     """Open the database. Raises SchemaNotCurrent unless told not to look."""
-    settings = Settings()
+    settings = Settings.read()
     database = Database(settings.database_url)
     try:
         if current:

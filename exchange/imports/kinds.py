@@ -2,13 +2,17 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
-from exchange.imports.reading import Row
+from exchange.clock import business_day, now
+from exchange.identifiers import TradeId
+from exchange.imports.reading import CellWrong, Columns, Row
 from exchange.journal.commands import Command
 from exchange.listings.commands import RecordListing
 from exchange.listings.rules import OfferFields, VersionFields
+from exchange.listings.states import ListingStep
 from exchange.listings.tables import (
     DataGrade,
     LegalBasis,
@@ -19,9 +23,11 @@ from exchange.listings.tables import (
     UpdateFrequency,
     Visibility,
 )
-from exchange.members.commands import RecordMember
-from exchange.members.rules import CompanyFields
+from exchange.members.commands import COLUMNS, RecordMember
+from exchange.members.rules import STEP_TO, CompanyFields, OldChange
+from exchange.members.tables import MemberFact
 from exchange.money import Money, Price
+from exchange.problems import Fault
 from exchange.trades.commands import ProposeReversal, RecordTrade
 from exchange.trades.rules import OldDates, Terms
 from exchange.trades.states import TradeState
@@ -34,16 +40,35 @@ class Kind:
 
     name: str
     heads: dict[str, str]
-    """English → Chinese names of the columns."""
+    """English → Chinese names of the columns that each file has."""
     natural: tuple[str, ...]
     """The columns by which a row is known."""
     command: Callable[[Row], Command]
     follow: Callable[[Row], Callable[[int], Command] | None] = lambda _: None
     """What is to be done with the thing that the row made, given its number."""
+    optional: dict[str, str] = field(default_factory=dict)
+    """The same of the columns that a file may lack."""
+    turn: str = ""
+    """The column that tells apart what has the same natural key: 1, or blank, is the first."""
+
+    @property
+    def columns(self) -> Columns:
+        """All of them."""
+        return Columns(self.heads, self.optional)
+
+    def content(self, row: Row) -> dict[str, str]:
+        """Give what a row says, by which its request is known again: the same from any sort of file, with or without blank optional columns."""
+        blank = dict.fromkeys(self.optional, "") | {self.turn: "1"}
+        return {
+            name: value
+            for name, value in row.cells.items()
+            if name in self.heads or (name in self.optional and value not in {"", blank[name]})
+        }
 
     def key(self, row: Row) -> str:
         """Give the idempotency key of a row: it depends on what the row is about, never on where it stands."""
-        natural = "\n".join(row.cells[name] for name in self.natural)
+        again = [str(turn)] if (turn := row.turn(self.turn)) > 1 else []
+        natural = "\n".join([*(row.given(name) for name in self.natural), *again])
         return f"{self.name}/{hashlib.sha256(natural.encode()).hexdigest()}"
 
 
@@ -61,12 +86,43 @@ def _member(row: Row) -> Command:
         evidence=row.several("evidence_sha256"),
     )
     return RecordMember(
-        row.text("uscc"), fields, row.day("applied_on"), row.day("admitted_on"), row.maybe_day("withdrawn_on")
+        row.text("uscc"),
+        fields,
+        row.day("applied_on"),
+        row.day("admitted_on"),
+        row.maybe_day("withdrawn_on"),
+        tuple(_member_change(day, words) for day, words in row.changes("changes")),
     )
 
 
+NO_GROUP: Final = "no group"
+"""How a change says that a member left its group."""
+CHANGEABLE: Final = ", ".join([*STEP_TO, "name …", "region …", "group …", NO_GROUP])
+
+
+def _member_change(day: date, words: str) -> OldChange:
+    fact, _, value = words.partition(" ")
+    if words in set(STEP_TO):
+        return OldChange(day, MemberFact.STATE, words)
+    if words == NO_GROUP:
+        return OldChange(day, MemberFact.GROUP, "")
+    if fact in set(COLUMNS) and value:
+        return OldChange(day, MemberFact(fact), value)
+    raise CellWrong("A change cannot be read.", Fault("/changes", f"must each be a date and one of: {CHANGEABLE}"))
+
+
+LISTING_CHANGES: Final = {"suspended": ListingStep.SUSPEND, "listed": ListingStep.RESUME}
+
+
+def _listing_change(words: str) -> ListingStep:
+    step = LISTING_CHANGES.get(words)
+    if step is None:
+        rule = "must each be a date and one of: " + ", ".join(LISTING_CHANGES)
+        raise CellWrong("A change cannot be read.", Fault("/changes", rule))
+    return step
+
+
 def _product(row: Row) -> Command:
-    price = row.maybe_whole("price_fen")
     version = VersionFields(
         title=row.text("title"),
         abstract=row.text("abstract"),
@@ -84,24 +140,31 @@ def _product(row: Row) -> Command:
         sample_sha256=row.maybe("sample_sha256"),
         ip_registration=row.maybe("ip_registration"),
     )
-    offer = OfferFields(
-        price_model=row.one_of("price_model", PriceModel),
-        price=None if price is None else Money(price),
-        vat_rate_bp=row.whole("vat_rate_bp"),
-        visibility=row.one_of("visibility", Visibility),
-        expires_on=row.maybe_day("expires_on"),
-    )
+    offered = any(row.given(name) for name in ("listed_on", "price_model", "vat_rate_bp", "visibility"))
     return RecordListing(
         owner_uscc=row.text("owner_uscc"),
         code=row.text("product_code"),
         kind=row.one_of("kind", ProductKind),
         number=row.whole("version"),
         version=version,
-        offer=offer,
-        listed_on=row.day("listed_on"),
+        offer=_offer(row) if offered else None,
+        listed_on=row.day("listed_on") if offered else None,
         delisted_on=row.maybe_day("delisted_on"),
         assessor_uscc=row.maybe("assessor_uscc"),
         security_assessment_sha256=row.maybe("security_assessment_sha256"),
+        changes=tuple((day, _listing_change(words)) for day, words in row.changes("changes")),
+        again=row.turn("listing") > 1,
+    )
+
+
+def _offer(row: Row) -> OfferFields:
+    price = row.maybe_whole("price_fen")
+    return OfferFields(
+        price_model=row.one_of("price_model", PriceModel),
+        price=None if price is None else Money(price),
+        vat_rate_bp=row.whole("vat_rate_bp"),
+        visibility=row.one_of("visibility", Visibility),
+        expires_on=row.maybe_day("expires_on"),
     )
 
 
@@ -110,7 +173,11 @@ REVERSED: Final = "reversed"
 
 def _trade(row: Row) -> Command:
     """Make the record of a trade. A reversed one is recorded as contracted: its reversal needs two persons of today."""
-    reversal = row.cells["outcome"] == REVERSED
+    reversal = row.given("outcome") == REVERSED
+    if row.given("reversed_on") and not reversal:
+        raise CellWrong(
+            "A cell must be blank.", Fault("/reversed_on", "must be given for what was reversed, and only then")
+        )
     terms = Terms(
         purpose=row.text("purpose"),
         quantity=row.whole("quantity"),
@@ -146,12 +213,17 @@ def _trade(row: Row) -> Command:
 
 
 def _reversal(row: Row) -> Callable[[int], Command] | None:
-    if row.cells["outcome"] != REVERSED:
+    if row.given("outcome") != REVERSED:
         return None
-    row.maybe_day("ended_on")  # when it was seen to be wrong; the day of the reversal itself is derived on approval
-    reason = row.text("reason")
-    ProposeReversal(0, reason)  # type: ignore[arg-type]  # only to check the reason before anything is recorded
-    return lambda number: ProposeReversal(number, reason)  # type: ignore[arg-type]  # the trade's number
+    row.maybe_day(
+        "ended_on"
+    )  # when it was seen to be wrong; where nothing else is said, the reversal's day is derived on approval
+    reason, day, traded = row.text("reason"), row.maybe_day("reversed_on"), row.maybe_day("effective_on")
+    # Looked at here, before the trade is recorded: once it is, its row can no more be mended.
+    if day is not None and traded is not None and not traded <= day <= business_day(now()):
+        raise CellWrong("A day is out of order.", Fault("/reversed_on", "must lie between effective_on and today"))
+    ProposeReversal(TradeId(0), reason, day)  # only to check the reason before anything is recorded
+    return lambda number: ProposeReversal(TradeId(number), reason, day)
 
 
 def _heads(*pairs: tuple[str, str]) -> dict[str, str]:
@@ -181,6 +253,8 @@ KINDS: Final = {
             ),
             ("uscc",),
             _member,
+            optional=_heads(("changes", "变更记录"), ("membership", "第几次入会")),
+            turn="membership",
         ),
         Kind(
             "products",
@@ -216,6 +290,8 @@ KINDS: Final = {
             ),
             ("owner_uscc", "product_code", "version"),
             _product,
+            optional=_heads(("changes", "变更记录"), ("listing", "第几次挂牌")),
+            turn="listing",
         ),
         Kind(
             "trades",
@@ -248,6 +324,8 @@ KINDS: Final = {
             ("seller_uscc", "buyer_uscc", "contract_number", "contract_sha256"),
             _trade,
             _reversal,
+            _heads(("reversed_on", "冲正日期"), ("record", "同一合同第几次登记")),
+            "record",
         ),
     )
 }

@@ -13,13 +13,15 @@ import orjson
 
 from exchange.identifiers import Prefix, read_id
 from exchange.imports.kinds import Kind
-from exchange.imports.reading import REFUSAL, FileWrong, Row, rows_of
+from exchange.imports.reading import Row, rows_of
+from exchange.imports.sources import REFUSAL, Encoding, FileWrong
 from exchange.journal.batch import KeyReused
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Command, Job
 from exchange.journal.events import canonical
 from exchange.journal.journal import Journal
 from exchange.problems import Problem, Unavailable
+from exchange.texts import is_formula
 
 SLICE: Final = 1_000
 HOLDER: Final = "exchange/import"
@@ -34,6 +36,8 @@ class Report:
     there_already: int = 0
     refused: int = 0
     dry_run: bool = False
+    expected: int = 0
+    """So many rows the file may have; 0 where nobody knows."""
     refused_file: Path | None = None
     first_refusals: list[str] = field(default_factory=list)
 
@@ -75,7 +79,8 @@ class Refusals:
 
     def add(self, row: Row, why: str) -> None:
         """Write a refused row with its reason."""
-        self._writer.writerow([*(value for name, value in row.cells.items() if name != REFUSAL), why])
+        cells = (f"'{value}" if is_formula(value) else value for name, value in row.cells.items() if name != REFUSAL)
+        self._writer.writerow([*cells, why])
         self._count += 1
 
     def finish(self, *, keep_earlier: bool) -> Path | None:
@@ -94,7 +99,13 @@ class Refusals:
 
 
 async def run(
-    kind: Kind, path: Path, journal: Journal | None, caller: Caller, progress: Callable[[Report], None]
+    kind: Kind,
+    path: Path,
+    journal: Journal | None,
+    caller: Caller,
+    progress: Callable[[Report], None],
+    *,
+    encoding: Encoding | None = None,
 ) -> Report:
     """Import a file; without a journal (dry run) only look at it. Raises FileWrong, and Unavailable when the journal cannot go on.
 
@@ -102,10 +113,11 @@ async def run(
     """
     report = Report(dry_run=journal is None)
     whole = False
-    with rows_of(path, kind.heads) as (head, rows):
-        refusals = Refusals(path, head)
+    with rows_of(path, kind.columns, encoding) as opened:
+        report.expected = opened.expected
+        refusals = Refusals(path, opened.head)
         try:
-            for some in _slices(rows):
+            for some in _slices(opened.rows):
                 for row, outcome in zip(some, await _send(kind, some, journal, caller), strict=True):
                     _note(report, refusals, row, outcome)
                 progress(report)
@@ -139,15 +151,16 @@ async def _send(kind: Kind, rows: list[Row], journal: Journal | None, caller: Ca
 
 async def _send_one(kind: Kind, row: Row, journal: Journal | None, caller: Caller) -> bool | Problem:
     try:
+        row.check()
         prepared = Prepared(row, kind.command(row), kind.follow(row))
         if journal is None:
             return True
-        job = _job(kind.key(row), row, prepared.command, caller)
+        job = _job(kind.key(row), kind.content(row), prepared.command, caller)
         answer = await journal.do(job)
         added = not answer.replayed
         if prepared.follow is not None:
             follow = prepared.follow(_number(answer.body))
-            added |= not (await journal.do(_job(f"{job.key}/reversal", row, follow, caller))).replayed
+            added |= not (await journal.do(_job(f"{job.key}/reversal", kind.content(row), follow, caller))).replayed
     except Unavailable:
         raise
     except Problem as problem:
@@ -155,8 +168,7 @@ async def _send_one(kind: Kind, row: Row, journal: Journal | None, caller: Calle
     return added
 
 
-def _job(key: str, row: Row, command: Command, caller: Caller) -> Job:
-    content = {name: value for name, value in row.cells.items() if name != REFUSAL}
+def _job(key: str, content: dict[str, str], command: Command, caller: Caller) -> Job:
     return Job((command,), caller, key, hashlib.sha256(canonical(content)).digest(), holder=HOLDER)
 
 
@@ -172,7 +184,7 @@ def _note(report: Report, refusals: Refusals, row: Row, outcome: bool | Problem)
         why = in_words(outcome)
         refusals.add(row, why)
         if len(report.first_refusals) < SHOWN:
-            report.first_refusals.append(f"line {row.line}: {why}")
+            report.first_refusals.append(f"{row.unit} {row.line}: {why}")
     elif outcome:
         report.added += 1
     else:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from exchange.clock import instant_text
 from exchange.journal.asks import Ask, Load
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Result
+from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
 from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
 from exchange.journal.schema import Record, schema_of
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
@@ -47,15 +47,7 @@ class KeyReused(Invalid):
 
 def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Steps:
     """Decide these jobs in order; return one outcome each."""
-    head_schema = schema_of(Head)
-    [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
-    work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
-    failures = yield from _gather([(job.caller, _needs(job, work)) for job in jobs], work)
-    first = work.head.position + 1
-    outcomes = []
-    for job, failure in zip(jobs, failures, strict=True):
-        outcome = failure or (yield from _decide(job, work))
-        outcomes.append(outcome)
+    first, work, outcomes = yield from _decided(jobs, now, chance)
     if work.head.position >= first:
         work.change(work.head, recorded_at=work.now)
         work.insert(
@@ -68,6 +60,28 @@ def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -
         )
         yield work.asks()
     return outcomes
+
+
+def rehearse(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Generator[list[Ask], Any, Rehearsal]:
+    """Decide these jobs in order as if they were to happen, and write nothing."""
+    first, _, outcomes = yield from _decided(jobs, now, chance)
+    return Rehearsal(first - 1, outcomes)
+
+
+def _decided(
+    jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance
+) -> Generator[list[Ask], list[list[Record]], tuple[int, UnitOfWork, list[Outcome]]]:
+    """Decide jobs in order; give the first position that they could take, the work they came to, and one outcome each."""
+    head_schema = schema_of(Head)
+    [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
+    work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
+    failures = yield from _gather([(job.caller, _needs(job, work)) for job in jobs], work)
+    first = work.head.position + 1
+    outcomes = []
+    for job, failure in zip(jobs, failures, strict=True):
+        outcome = failure or (yield from _decide(job, work))
+        outcomes.append(outcome)
+    return first, work, outcomes
 
 
 def instant_after(head: Record, clock: datetime) -> datetime:
@@ -132,7 +146,7 @@ def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record
         work.take_back()
         return problem
     except Exception as defect:
-        log.exception("A command failed")
+        log.exception("A command failed", extra={"request_id": job.request_id})
         work.take_back()
         return defect
     work.keep()
@@ -175,6 +189,7 @@ def _do(command: Command, job: Job, work: UnitOfWork) -> Generator[list[Ask], li
     """Let one command happen. What a neighbour, or a command before it in its job, made necessary is loaded, and it is decided anew."""
     mark = work.mark()
     for _ in range(MAX_ROUNDS):
+        work.expect(job.expected)
         try:
             return _happen(command, job, work)
         except NotLoaded:
@@ -192,6 +207,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
     result: Result = command.decide(work)
     event, work.event = work.event, None
     assert event is not None, f"{command} told nothing"
+    assert work.expected is None, f"{command} does not look whether its subject is as expected"
     rows = work.told_since(mark)
     commitments = [_counted(work, member_id) for member_id in event.parties]
     leaf = leaf_of(
@@ -204,7 +220,16 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
         commitments=commitments,
         rows=rows,
     )
-    work.insert(Event, position=work.position, kind=event.kind, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+    subject = result.get("id")
+    work.insert(
+        Event,
+        position=work.position,
+        kind=event.kind,
+        subject=None if subject is None else str(subject),
+        person_id=job.caller.person_id,
+        leaf=leaf.decode(),
+        leaf_sha256=leaf_hash(leaf),
+    )
     return result | {"position": work.position, "recorded_at": instant_text(work.now)}
 
 

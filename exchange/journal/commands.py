@@ -6,6 +6,7 @@ from typing import ClassVar, Final
 
 from exchange.journal.callers import Caller
 from exchange.journal.work import Needs, UnitOfWork
+from exchange.problems import Problem
 
 Result = dict[str, object]
 """What a command answers: ids, states, flags; never a secret, an amount of others, or personal data."""
@@ -46,11 +47,21 @@ class Job:
     request_id: str | None = None
     many: bool = False
     """Whether the answer is a list, one result per command, or the only command's result."""
+    expected: frozenset[int] | None = None
+    """The positions of which one must be that of the last change of what the command changes; null: whichever it is."""
 
     @property
     def idempotency(self) -> tuple[str, str]:
         """The key under which the first answer is kept."""
         return self.holder or self.caller.holder, self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would become of jobs, decided one after the other on a snapshot, and how far the journal had come there."""
+
+    position: int
+    outcomes: list["Answer | Problem | Exception"]
 
 
 @dataclass(frozen=True, slots=True)

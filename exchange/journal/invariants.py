@@ -112,9 +112,10 @@ def _events_are_whole(session: Session) -> tuple[int, list[str]]:
             offending.append(f"event {event.position} follows event {expected - 1}")
         if event.leaf_sha256 != leaf_hash(event.leaf.encode()):
             offending.append(f"the leaf of event {event.position} does not have its hash")
-        told = (leaf["position"], leaf["kind"], leaf["recorded_at"])
-        if told != (event.position, event.kind, instant_text(recorded_at)):
-            offending.append(f"the leaf of event {event.position} tells another position, kind or instant")
+        person = leaf["actor"] if isinstance(leaf["actor"], int) else None
+        told = (leaf["position"], leaf["kind"], leaf["recorded_at"], person)
+        if told != (event.position, event.kind, instant_text(recorded_at), event.person_id):
+            offending.append(f"the leaf of event {event.position} tells another position, kind, instant or person")
         expected = event.position + 1
     if session.exec(select(Head)).one().position != expected - 1:
         offending.append(f"the last event is {expected - 1}, which is not the head's position")

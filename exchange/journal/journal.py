@@ -5,13 +5,15 @@ While one batch commits, the next gathers; there is no timer. A lone request is 
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Self
 
 from exchange.journal.batch import Outcome
-from exchange.journal.commands import Answer, Job
+from exchange.journal.commands import Answer, Job, Rehearsal
 from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
+from exchange.journal.watching import NOBODY, Watch
 from exchange.problems import Problem, Unavailable
 
 BATCH_LIMIT: Final = 1_000
@@ -46,10 +48,11 @@ class _Waiting(NamedTuple):
 class Journal:
     """The one writer of this process."""
 
-    def __init__(self, store: Store, queue_limit: int = 10_000) -> None:
-        """Take the store, and how many commands may wait."""
+    def __init__(self, store: Store, queue_limit: int = 10_000, watch: Watch = NOBODY) -> None:
+        """Take the store, how many commands may wait, and who looks on."""
         self._store = store
-        self._limit = queue_limit
+        self.queue_limit = queue_limit
+        self._watch = watch
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
         self._arrived = asyncio.Event()
@@ -69,6 +72,11 @@ class Journal:
         await self._writer
         await self._store.close()
 
+    @property
+    def waiting(self) -> int:
+        """So many commands wait."""
+        return self._queued
+
     async def do(self, job: Job) -> Answer:
         """Have a job decided and committed. Raises the problem that refuses it, or Defect.
 
@@ -76,13 +84,20 @@ class Journal:
         """
         if self._stopping:
             raise Stopping
-        if self._queued + len(job.commands) > self._limit and self._queued:
-            raise Overloaded(f"{self._limit} commands wait already.")
+        if self._queued + len(job.commands) > self.queue_limit and self._queued:
+            raise Overloaded(f"{self.queue_limit} commands wait already.")
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += len(job.commands)
         self._arrived.set()
         return await waiting.answer
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Say what would become of jobs as things are now; nothing waits in the queue. Raises DatabaseAway."""
+        try:
+            return await self._store.rehearse(jobs)
+        except (StoreLost, StoreBusy) as error:
+            raise DatabaseAway("It could not be read.") from error
 
     async def _write(self) -> None:
         while True:
@@ -93,7 +108,9 @@ class Journal:
                     return
                 self._arrived.clear()
                 continue
-            outcomes = await commit(self._store, [waiting.job for waiting in batch])
+            began = time.perf_counter()
+            outcomes = await commit(self._store, [waiting.job for waiting in batch], self._watch)
+            self._tell(batch, outcomes, time.perf_counter() - began)
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 if waiting.answer.cancelled():
                     continue
@@ -101,6 +118,13 @@ class Journal:
                     waiting.answer.set_result(outcome)
                 else:
                     waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
+
+    def _tell(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float) -> None:
+        # Who looks on must never stop the one writer.
+        try:
+            self._watch.batch_done([waiting.job for waiting in batch], outcomes, seconds)
+        except Exception:
+            log.exception("A batch could not be noted")
 
     def _next_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -112,23 +136,24 @@ class Journal:
         return batch
 
 
-async def commit(store: Store, jobs: Sequence[Job]) -> list[Outcome]:
+async def commit(store: Store, jobs: Sequence[Job], watch: Watch = NOBODY) -> list[Outcome]:
     """Run a batch; where the database refuses it, by halves, so that the job at fault fails alone."""
     for attempt in range(TRIES):
         try:
             return await store.run(jobs)
         except StoreLost:
             log.warning("The connection to the database was lost; trying again", exc_info=True)
+            watch.connection_lost()
             await asyncio.sleep(PAUSE_S * 2**attempt)
         except StoreBusy:
             log.warning("The head is held by another process for too long", exc_info=True)
             break
         except StoreFailed as error:
             if len(jobs) == 1:
-                log.exception("The database refused a job")
+                log.exception("The database refused a job", extra={"request_id": jobs[0].request_id})
                 return [error]
             middle = len(jobs) // 2
-            return [*await commit(store, jobs[:middle]), *await commit(store, jobs[middle:])]
+            return [*await commit(store, jobs[:middle], watch), *await commit(store, jobs[middle:], watch)]
         except Unavailable as problem:
             return _all(jobs, problem)
         except Exception as error:

@@ -1,17 +1,19 @@
 """The store on plain dictionaries: the very same decisions, thousands of histories a second. It is lost with the process."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, transact
-from exchange.journal.commands import Job
+from exchange.journal.batch import Outcome, rehearse, transact
+from exchange.journal.commands import Job, Rehearsal
 from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_leaf, leaf_hash
 from exchange.journal.schema import Columns, Record, Schema, schema_of
 from exchange.journal.stores import StoreFailed
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head
+
+T = TypeVar("T")
 
 
 class MemoryStore:
@@ -29,7 +31,8 @@ class MemoryStore:
         zero = {"contracted_gross": 0, "contracted_reversed": 0, "recorded_at": GENESIS_AT}
         self._put(Head, id=HEAD_ID, position=1, **zero)
         self._put(Batch, first=1, last=1, **zero)
-        self._put(Event, position=1, kind=GENESIS_KIND, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf))
+        genesis = {"kind": GENESIS_KIND, "subject": None, "person_id": None}
+        self._put(Event, position=1, leaf=leaf.decode(), leaf_sha256=leaf_hash(leaf), **genesis)
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and keep these jobs."""
@@ -37,14 +40,20 @@ class MemoryStore:
 
     def run_now(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do the same without a loop."""
-        steps = transact(jobs, self._now, self._chance)
+        return self._drive(transact(jobs, self._now, self._chance))
+
+    def _drive(self, steps: Generator[list[Ask], list[list[Record]], T]) -> T:
         try:
             asks = next(steps)
             while True:
                 asks = steps.send([self._do(ask) for ask in asks])
         except StopIteration as done:
-            outcomes: list[Outcome] = done.value
-            return outcomes
+            outcome: T = done.value
+            return outcome
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Decide these jobs and keep nothing."""
+        return self._drive(rehearse(jobs, self._now, self._chance))
 
     async def close(self) -> None:
         """Do nothing: there is nothing to give back."""

@@ -1,20 +1,23 @@
 """The store on PostgreSQL: one connection of its own, through asyncpg, with one array per column."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
 from exchange.journal import statements
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, transact
-from exchange.journal.commands import Job
+from exchange.journal.batch import Outcome, rehearse, transact
+from exchange.journal.commands import Job, Rehearsal
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
+
+T = TypeVar("T")
 
 SESSION: Final = {
     "application_name": "exchange journal",
@@ -57,40 +60,48 @@ class PostgresStore:
         self._now = now
         self._chance = chance
         self._connection: asyncpg.Connection[Any] | None = None
+        self._stage = asyncio.Lock()
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and commit these jobs in one transaction."""
         try:
-            if self._connection is None or self._connection.is_closed():
-                self._connection = await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SESSION)
-            watch = asyncio.get_running_loop().call_later(ANSWER_S, self._connection.terminate)
-            try:
-                return await self._transact(self._connection, jobs)
-            finally:
-                watch.cancel()
-        except BUSY as error:
-            raise StoreBusy(str(error)) from error
-        except UNWRITABLE as error:
+            with _in_our_words():
+                if self._connection is None or self._connection.is_closed():
+                    self._connection = await self._connect()
+                with _answering(self._connection):
+                    async with self._connection.transaction():
+                        await self._connection.execute(LOCK_HEAD)
+                        return await self._drive(self._connection, transact(jobs, self._now, self._chance))
+        except (StoreLost, StoreUnwritable):
             # Another server may have taken its place: the next batch looks anew.
             await self.close()
-            raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
-        except LOST as error:
-            await self.close()
-            raise StoreLost(str(error)) from error
-        except asyncpg.PostgresError as error:
-            raise StoreFailed(str(error)) from error
+            raise
 
-    async def _transact(self, connection: "asyncpg.Connection[Any]", jobs: Sequence[Job]) -> list[Outcome]:
-        async with connection.transaction():
-            await connection.execute(LOCK_HEAD)
-            steps = transact(jobs, self._now, self._chance)
-            try:
-                asks = next(steps)
-                while True:
-                    asks = steps.send([await self._do(connection, ask) for ask in asks])
-            except StopIteration as done:
-                outcomes: list[Outcome] = done.value
-        return outcomes
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Decide these jobs on a snapshot, on a connection of its own beside the writer's, one rehearsal at a time."""
+        async with self._stage:
+            with _in_our_words():
+                connection = await self._connect()
+                try:
+                    with _answering(connection):
+                        async with connection.transaction(isolation="repeatable_read", readonly=True):
+                            return await self._drive(connection, rehearse(jobs, self._now, self._chance))
+                finally:
+                    connection.terminate()
+
+    async def _connect(self) -> "asyncpg.Connection[Any]":
+        return await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SESSION)
+
+    async def _drive(
+        self, connection: "asyncpg.Connection[Any]", steps: Generator[list[Ask], list[list[Record]], T]
+    ) -> T:
+        try:
+            asks = next(steps)
+            while True:
+                asks = steps.send([await self._do(connection, ask) for ask in asks])
+        except StopIteration as done:
+            outcome: T = done.value
+            return outcome
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -124,6 +135,30 @@ class PostgresStore:
                 records = [key + deltas for key, deltas in sums.items()]
                 await _write(connection, statements.add(schema), schema, schema.columns, records)
         return []
+
+
+@contextmanager
+def _answering(connection: "asyncpg.Connection[Any]") -> Iterator[None]:
+    """Let go of a server that says nothing any more."""
+    watch = asyncio.get_running_loop().call_later(ANSWER_S, connection.terminate)
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except BUSY as error:
+        raise StoreBusy(str(error)) from error
+    except UNWRITABLE as error:
+        raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
+    except LOST as error:
+        raise StoreLost(str(error)) from error
+    except asyncpg.PostgresError as error:
+        raise StoreFailed(str(error)) from error
 
 
 async def _write(

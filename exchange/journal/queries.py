@@ -1,13 +1,27 @@
 """What can be asked of the journal: where it stands, and where it stood."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 
 from exchange.clock import business_day
-from exchange.journal.tables import Batch
-from exchange.problems import Fault, Invalid
+from exchange.journal.tables import Batch, Event, PartyEvent
+from exchange.problems import Conflict, Fault, Invalid
+
+
+class HistoryShorter(Conflict):
+    """You have seen more than there is: this exchange was restored from an older backup."""
+
+    remedy = "Tell the exchange the last position and leaf hash that you have; do not read on as if nothing had been."
+
+
+class HistoryDiffers(Conflict):
+    """What you have seen at that position is not what stands there now: this exchange was restored, and went on another way."""
+
+    remedy = "Tell the exchange the position and leaf hash that you have; do not read on as if nothing had been."
 
 
 class MomentUnknown(Invalid):
@@ -52,3 +66,58 @@ def moment_at(session: Session, known_at: int | datetime | None) -> Moment:
             "Nothing is known at that point.", Fault("/known_at", "must not lie beyond the last record")
         )
     return Moment(batch.last if isinstance(known_at, datetime) else known_at, batch.recorded_at)
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events: all that is given must hold."""
+
+    subject: str | None = None
+    """The written id of what was made or changed."""
+    person_id: int | None = None
+    parties: Sequence[int] | None = None
+    """Memberships of which one must be a party; None: whoever is."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events in order, and the position after which to go on."""
+
+    events: list[Event]
+    position: int
+    """How far the journal has come."""
+    after: int
+
+
+def events_after(
+    session: Session, after: int, limit: int, which: EventFilter, seen_sha256: bytes | None = None
+) -> EventPage:
+    """Give what happened after a position. `seen_sha256` is the leaf hash that the reader has of that position.
+
+    Raises HistoryShorter, HistoryDiffers.
+    """
+    head = present(session).position
+    if after > head:
+        raise HistoryShorter(f"Position {after} was asked for; the last one is {head}.")
+    if seen_sha256 is not None and session.get_one(Event, after).leaf_sha256 != seen_sha256:
+        raise HistoryDiffers(f"The leaf at position {after} has another hash.")
+    found = [event for branch in _branches(which) for event in session.exec(_page(branch, after, limit, which))]
+    # A trade between two memberships of one company is an event of both.
+    events = sorted({event.position: event for event in found}.values(), key=lambda event: event.position)[:limit]
+    return EventPage(events, head, events[-1].position if len(events) == limit else head)
+
+
+def _branches(which: EventFilter) -> list[Any]:
+    """Select events, once for each membership, so that each is a walk along an index."""
+    if which.parties is None:
+        return [select(Event)]
+    joined = select(Event).join(PartyEvent, col(PartyEvent.position) == Event.position)
+    return [joined.where(PartyEvent.member_id == number) for number in which.parties]
+
+
+def _page(branch: Any, after: int, limit: int, which: EventFilter) -> Any:
+    walks_parties = which.parties is not None and which.subject is None
+    place = col(PartyEvent.position if walks_parties else Event.position)
+    equal = {Event.subject: which.subject, Event.person_id: which.person_id}
+    asked = [col(column) == value for column, value in equal.items() if value is not None]
+    return branch.where(place > after, *asked).order_by(place).limit(limit)

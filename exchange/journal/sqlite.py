@@ -2,23 +2,26 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from exchange.database import connect_sqlite
 from exchange.journal import statements
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, transact
-from exchange.journal.commands import Job
+from exchange.journal.batch import Outcome, rehearse, transact
+from exchange.journal.commands import Job, Rehearsal
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreUnwritable
+
+T = TypeVar("T")
 
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 UNWRITABLE: Final = frozenset(
@@ -41,6 +44,10 @@ class SqliteStore:
         """Decide and commit these jobs in one transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, jobs)
 
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Decide these jobs on a snapshot of their own, beside the writer."""
+        return await asyncio.to_thread(self._rehearse, jobs)
+
     async def close(self) -> None:
         """Close the connection and its thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
@@ -52,37 +59,48 @@ class SqliteStore:
             self._connection = None
 
     def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        try:
+        with _in_our_words():
             if self._connection is None:
                 self._connection = connect_sqlite(self._path)
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
-                outcomes = self._transact(connection, jobs)
+                outcomes = _drive(connection, transact(jobs, self._now, self._chance))
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()
                 raise
-        except sqlite3.OperationalError as error:
-            code = error.sqlite_errorcode & 0xFF
-            if code in BUSY:
-                raise StoreBusy(str(error)) from error
-            if code in UNWRITABLE:
-                raise StoreUnwritable(f"SQLite says: {error}.") from error
-            raise StoreFailed(str(error)) from error
-        except (sqlite3.Error, OverflowError) as error:  # the driver's own word for a number that no column holds
-            raise StoreFailed(str(error)) from error
         return outcomes
 
-    def _transact(self, connection: sqlite3.Connection, jobs: Sequence[Job]) -> list[Outcome]:
-        steps = transact(jobs, self._now, self._chance)
-        try:
-            asks = next(steps)
-            while True:
-                asks = steps.send([_do(connection, ask) for ask in asks])
-        except StopIteration as done:
-            outcomes: list[Outcome] = done.value
-            return outcomes
+    def _rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        with _in_our_words(), closing(connect_sqlite(self._path)) as connection:
+            connection.execute("BEGIN")
+            return _drive(connection, rehearse(jobs, self._now, self._chance))
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = error.sqlite_errorcode & 0xFF
+        if code in BUSY:
+            raise StoreBusy(str(error)) from error
+        if code in UNWRITABLE:
+            raise StoreUnwritable(f"SQLite says: {error}.") from error
+        raise StoreFailed(str(error)) from error
+    except (sqlite3.Error, OverflowError) as error:  # the driver's own word for a number that no column holds
+        raise StoreFailed(str(error)) from error
+
+
+def _drive(connection: sqlite3.Connection, steps: Generator[list[Ask], list[list[Record]], T]) -> T:
+    try:
+        asks = next(steps)
+        while True:
+            asks = steps.send([_do(connection, ask) for ask in asks])
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
 
 
 def _do(connection: sqlite3.Connection, ask: Ask) -> list[Record]:

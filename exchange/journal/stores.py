@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from exchange.journal.batch import Outcome
-from exchange.journal.commands import Job
+from exchange.journal.commands import Job, Rehearsal
 from exchange.problems import Unavailable
 
 
@@ -31,6 +31,9 @@ class Store(Protocol):
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and commit these jobs in one transaction. Raises StoreFailed, StoreLost, StoreBusy or StoreUnwritable."""
+
+    async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        """Decide these jobs on a snapshot, without the head's lock and without a trace. Raises StoreFailed, StoreLost or StoreBusy."""
 
     async def close(self) -> None:
         """Give back what is held."""

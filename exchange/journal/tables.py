@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import ClassVar, Final
 
-from sqlalchemy import CheckConstraint, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 
 from exchange.columns import BIG, BYTES, FEN, INSTANT, TEXT, Sort, Stored, Told, column
 from exchange.money import Money
@@ -63,12 +63,20 @@ class Idempotency(Stored, table=True):
 class Event(Stored, table=True):
     """What was accepted at a position: the audit log's leaf, stored and hashed byte for byte."""
 
-    __table_args__ = (CheckConstraint("position > 0", name="position_positive"),)
+    __table_args__ = (
+        CheckConstraint("position > 0", name="position_positive"),
+        Index(None, "subject", "position"),
+        Index(None, "person_id", "position"),
+    )
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.DERIVED
 
     position: int = column(BIG, primary_key=True)
     kind: str = column(TEXT)
+    subject: str | None = column(TEXT)
+    """The written id of what was made or changed; null where it has none."""
+    person_id: int | None = column(BIG)
+    """Who did it; null for the system."""
     leaf: str = column(TEXT)
     leaf_sha256: bytes = column(BYTES)
     """SHA-256 of a zero byte and the leaf (RFC 6962)."""
@@ -87,7 +95,7 @@ class PartyCounter(Stored, table=True):
 class PartyEvent(Stored, table=True):
     """The n-th event of a member, and the nonce that opens the commitment in its leaf."""
 
-    __table_args__ = (UniqueConstraint("position", "member_id"),)
+    __table_args__ = (UniqueConstraint("position", "member_id"), Index(None, "member_id", "position"))
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.NEVER
 

@@ -13,7 +13,7 @@ from exchange.journal.callers import Caller
 from exchange.journal.events import NewEvent
 from exchange.journal.schema import Columns, Record, Schema, schema_of
 from exchange.journal.tables import Head
-from exchange.problems import unseen
+from exchange.problems import PreconditionFailed, unseen
 
 M = TypeVar("M", bound=Stored)
 P = ParamSpec("P")
@@ -46,6 +46,7 @@ class UnitOfWork:
         self.chance = chance
         self.caller: Caller = Caller.SYSTEM
         self.event: NewEvent | None = None
+        self.expected: frozenset[int] | None = None
         self.found: defaultdict[tuple[Schema, Columns], dict[Any, Any]] = defaultdict(dict)
         self.inserted: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
         self.changed: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
@@ -118,6 +119,19 @@ class UnitOfWork:
         held = sums.get(key)
         sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
         self._undo.append((_unadd, sums, key, held))
+
+    def expect(self, positions: frozenset[int] | None) -> None:
+        """Take note of what the caller expects: that the subject of its command was changed last at one of these positions."""
+        self.expected = positions
+
+    def met(self, changed_at: int) -> None:
+        """Go on only where the subject is as the caller expects: each command that changes something asks once it may be seen.
+
+        Raises PreconditionFailed.
+        """
+        if self.expected is not None and changed_at not in self.expected:
+            raise PreconditionFailed(f"It was changed at position {changed_at}.")
+        self.expected = None
 
     def tell(self, kind: str, *parties: MemberId, acting: MemberId | None = None, **facts: Any) -> None:
         """Say what happened: exactly once per command. The rows it inserted and changed are told by themselves.

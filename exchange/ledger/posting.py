@@ -43,6 +43,12 @@ def sale_accounts(buyer_id: MemberId, seller_id: MemberId, book: Book) -> tuple[
     return account_id(buyer_id, book, AccountKind.PURCHASES), account_id(seller_id, book, AccountKind.SALES)
 
 
+def balance(account: Account) -> Money:
+    """Give what an account stands at: of purchases what was debited, of sales what was credited, less what was taken back."""
+    debited = Money(account.debits_posted - account.credits_posted)
+    return debited if account.kind is AccountKind.PURCHASES else Money(-debited)
+
+
 def accounts_needed(account_ids: Iterable[int]) -> list[Need]:
     """Ask for these accounts."""
     return [Need(Account, number) for number in account_ids]

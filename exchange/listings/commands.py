@@ -1,6 +1,6 @@
 """What can be done with products, versions and listings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from typing import ClassVar, Final
 
@@ -33,6 +33,7 @@ from exchange.listings.tables import (
     ProductVersion,
 )
 from exchange.members.commands import OPERATOR_ONLY, OPERATOR_OR_MEMBER, check_reason
+from exchange.members.rules import Standing
 from exchange.members.standing import (
     active_standing,
     business_day_of_change,
@@ -250,6 +251,7 @@ class DescribeVersion(Command):
         """Add it."""
         product = work.get(DataProduct, self.product_id)
         owner = own_product(work, product)
+        work.met(product.changed_at)
         check_provider(work, owner, work.today)
         version = add_version(work, product, self.fields)
         work.tell("version.described", owner.id, acting=own_member_id(work))
@@ -288,9 +290,11 @@ class RecordAssessment(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Record it."""
+        # First what is asked of the assessor alone: to who cannot assess, no answer tells which versions there are.
+        assessor = _acting_member(work)
+        check_assessor(work, assessor, work.today)
         version = work.get(ProductVersion, self.version_id)
         owner = work.get(Member, work.get(DataProduct, version.product_id).owner_id)
-        assessor = _acting_member(work)
         check_independent(work, owner, assessor, work.today)
         assessment = work.insert(
             Assessment,
@@ -309,11 +313,17 @@ class RecordAssessment(Command):
         }
 
 
-def check_independent(work: UnitOfWork, owner: Member, assessor: Member, day: date) -> None:
-    """Check that an assessor may assess an owner's version. Raises NotActive, AssessorNotIndependent."""
-    assessing = active_standing(work, assessor, day, "assessor")
+def check_assessor(work: UnitOfWork, assessor: Member, day: date) -> Standing:
+    """Check that a member may assess at all, and say how it stands. Raises NotActive, AssessorNotIndependent."""
+    found = active_standing(work, assessor, day, "assessor")
     if MemberRole.SERVICE_ORG not in assessor.roles:
         raise AssessorNotIndependent("The assessor does not have the role `service_org`.")
+    return found
+
+
+def check_independent(work: UnitOfWork, owner: Member, assessor: Member, day: date) -> None:
+    """Check that an assessor may assess an owner's version. Raises NotActive, AssessorNotIndependent."""
+    assessing = check_assessor(work, assessor, day)
     if assessing.group == active_standing(work, owner, day, "owner").group:
         raise AssessorNotIndependent("The assessor is the owner, or of its group.")
 
@@ -382,6 +392,7 @@ class _ListingStepCommand(Command):
         listing = work.get(Listing, self.listing_id)
         product = work.get(DataProduct, listing.product_id)
         owner = own_listing(work, listing)
+        work.met(listing.changed_at)
         rules.next_state(listing.state, self.step)
         day = business_day_of_change(work, self.effective_on, listing.changed_on)
         self.follow(work, listing, product, owner, day)
@@ -487,9 +498,9 @@ class DelistListing(_ListingStepCommand):
 
 @dataclass(frozen=True, slots=True)
 class RecordListing(Command):
-    """Record an old listing with its version (import): listed and perhaps delisted on given days, as one event.
+    """Record an old listing with its version (import): listed, suspended, resumed and perhaps delisted on given days, as one event.
 
-    The product is opened with its first version.
+    The product is opened with its first version. A version that was never listed is recorded without offer and day.
     """
 
     allowed: ClassVar = OPERATOR_ONLY
@@ -499,26 +510,31 @@ class RecordListing(Command):
     kind: ProductKind
     number: int
     version: VersionFields
-    offer: OfferFields
-    listed_on: date
+    offer: OfferFields | None
+    listed_on: date | None
     delisted_on: date | None = None
     assessor_uscc: str | None = None
     security_assessment_sha256: str | None = None
+    changes: tuple[tuple[date, ListingStep], ...] = ()
+    """The days on which it was suspended and resumed, in their order."""
+    again: bool = False
+    """Whether the version was recorded before, and is but listed once more."""
 
     def __post_init__(self) -> None:
         """Check all fields. Raises ProductFieldsWrong, CoreDataRefused."""
         rules.check_code(self.code)
         rules.check_version(self.version)
-        rules.check_offer(self.offer)
-        faults = []
+        if self.offer is not None:
+            rules.check_offer(self.offer)
+        faults = rules.old_listing_faults(self.listed_on, self.changes, self.delisted_on)
+        if (self.offer is None) != (self.listed_on is None) or (self.again and self.offer is None):
+            faults.append(Fault("/listed_on", "must be given with an offer, and only then"))
         if not is_uscc(self.owner_uscc):
             faults.append(Fault("/owner_uscc", USCC_RULE))
         if (self.assessor_uscc is None) != (self.security_assessment_sha256 is None):
             faults.append(Fault("/assessor_uscc", "must be given together with security_assessment_sha256"))
         elif self.security_assessment_sha256 is not None and not is_sha256(self.security_assessment_sha256):
             faults.append(Fault("/security_assessment_sha256", SHA256_RULE))
-        if self.delisted_on is not None and self.delisted_on < self.listed_on:
-            faults.append(Fault("/delisted_on", "must not lie before listed_on"))
         if faults:
             raise ProductFieldsWrong(f"{len(faults)} of the fields break a rule.", *faults)
 
@@ -535,48 +551,74 @@ class RecordListing(Command):
         product = work.find(DataProduct, (owner.member_id, self.code), BY_CODE) if owner else None
         before = product.current_listing_id if product else None
         yield [
-            *history_needed(work, members, self.listed_on),
+            *(history_needed(work, members, self.listed_on) if self.listed_on else []),
             *([Need(Listing, before)] if before is not None else []),
             *([Need(ProductVersion, (product.id, self.number), BY_NUMBER)] if product else []),
         ]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Record product, version and listing at once."""
-        last_day = "delisted_on" if self.delisted_on else "listed_on"
-        check_past(work, self.listed_on, "listed_on")
-        check_past(work, self.delisted_on or self.listed_on, last_day)
+        for name, day in (
+            ("listed_on", self.listed_on),
+            ("changes", self._changed_on),
+            ("delisted_on", self.delisted_on),
+        ):
+            if day is not None:
+                check_past(work, day, name)
         owner = company_member(work, self.owner_uscc, "owner_uscc")
-        check_provider(work, owner, self.listed_on)
         product = work.find(DataProduct, (owner.id, self.code), BY_CODE)
-        if self.number != (product.versions if product else 0) + 1:
+        version = self._known(work, product) if self.again else None
+        if version is None and self.number != (product.versions if product else 0) + 1:
             raise VersionOutOfTurn(
                 "The version does not follow the newest one.", Fault("/version", "must be the next number")
             )
         if product is None:
             product = add_product(work, owner.id, self.code, self.kind)
-        version = add_version(work, product, self.version)
+        version = version or add_version(work, product, self.version)
+        if self.offer is None or self.listed_on is None:
+            work.tell("version.recorded", owner.id)
+            return {"id": written_id(Prefix.VERSION, version.id), "product": written_id(Prefix.PRODUCT, product.id)}
+        check_provider(work, owner, self.listed_on)
         parties = [owner.id]
         if self.assessor_uscc is not None:
             assessor = company_member(work, self.assessor_uscc, "assessor_uscc")
             check_independent(work, owner, assessor, self.listed_on)
-            self._assess(work, version, assessor)
+            self._assess(work, version, assessor, self.listed_on)
             parties.append(assessor.id)
-        elif version.grade is DataGrade.IMPORTANT:
+        elif version.grade is DataGrade.IMPORTANT and not self.again:
             raise AssessmentMissing("The version is of important grade and has no security assessment.")
         listing = add_listing(work, version, owner.id, self.offer, self.listed_on)
         move(work, listing, ListingStep.SUBMIT, self.listed_on, number=2)
         move(work, listing, ListingStep.APPROVE, self.listed_on, number=3)
         take_place(work, product, listing, self.listed_on, number=4)
+        later = [*self.changes, *([(self.delisted_on, ListingStep.DELIST)] if self.delisted_on else [])]
+        for number, (day, step) in enumerate(later, 5):
+            move(work, listing, step, day, number)
         if self.delisted_on is not None:
-            move(work, listing, ListingStep.DELIST, self.delisted_on, number=5)
             work.change(product, current_listing_id=None)
-        steps = [ListingStep.SUBMIT, ListingStep.APPROVE, *([ListingStep.DELIST] if self.delisted_on else [])]
+        steps = [ListingStep.SUBMIT, ListingStep.APPROVE, *(step for _, step in later)]
         work.tell("listing.recorded", *parties, steps=steps)
         return answer(
             listing, product=written_id(Prefix.PRODUCT, product.id), version=written_id(Prefix.VERSION, version.id)
         )
 
-    def _assess(self, work: UnitOfWork, version: ProductVersion, assessor: Member) -> None:
+    @property
+    def _changed_on(self) -> date | None:
+        return self.changes[-1][0] if self.changes else None
+
+    def _known(self, work: UnitOfWork, product: DataProduct | None) -> ProductVersion:
+        """Give the version as it was recorded. Raises VersionOutOfTurn where there is none, or where it says something else."""
+        version = work.find(ProductVersion, (product.id, self.number), BY_NUMBER) if product else None
+        if version is None or any(
+            getattr(version, field.name) != getattr(self.version, field.name) for field in fields(VersionFields)
+        ):
+            raise VersionOutOfTurn(
+                "There is no such version with this description.",
+                Fault("/version", "must have been recorded before with the same description"),
+            )
+        return version
+
+    def _assess(self, work: UnitOfWork, version: ProductVersion, assessor: Member, day: date) -> None:
         assert self.security_assessment_sha256 is not None
         work.insert(
             Assessment,
@@ -585,7 +627,7 @@ class RecordListing(Command):
             kind=AssessmentKind.SECURITY,
             assessor_id=assessor.id,
             report_sha256=self.security_assessment_sha256,
-            assessed_on=self.listed_on,
+            assessed_on=day,
         )
 
 

@@ -1,7 +1,7 @@
 """What must hold of products, versions and listings: pure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -166,6 +166,23 @@ def check_offer(fields: OfferFields) -> None:
         faults.append(Fault("/vat_rate_bp", f"must lie between 0 and {BASIS_POINTS} basis points"))
     if faults:
         raise ProductFieldsWrong(f"{len(faults)} of the terms break a rule.", *faults)
+
+
+def old_listing_faults(
+    listed_on: date | None, changes: Sequence[tuple[date, ListingStep]], delisted_on: date | None
+) -> list[Fault]:
+    """Say what is wrong with the days on which an old listing was listed, suspended and resumed, and delisted."""
+    later = [*(day for day, _ in changes), *([delisted_on] if delisted_on is not None else [])]
+    if listed_on is None:
+        return [Fault("/listed_on", "must be given for what was suspended or delisted")] if later else []
+    faults = []
+    if [listed_on, *later] != sorted([listed_on, *later]):
+        name = "changes" if changes else "delisted_on"
+        faults.append(Fault(f"/{name}", "must lie between listed_on and delisted_on, in their order"))
+    turns = (ListingStep.SUSPEND, ListingStep.RESUME)
+    if any(step is not turns[place % len(turns)] for place, (_, step) in enumerate(changes)):
+        faults.append(Fault("/changes", "must be suspended and listed by turns"))
+    return faults
 
 
 def state_on(day: date, history: Iterable[ListingHistory]) -> ListingState | None:

@@ -38,3 +38,6 @@ NEXT: Final = {
     (ListingState.LISTED, ListingStep.DELIST): ListingState.DELISTED,
     (ListingState.SUSPENDED, ListingStep.DELIST): ListingState.DELISTED,
 }
+
+OFFERED: Final = frozenset(set(ListingState) - NEVER_PUBLIC)
+"""A listing that is in one of these has been for sale."""

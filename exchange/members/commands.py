@@ -12,9 +12,10 @@ from exchange.journal.events import SALT_LENGTH, value_commitment
 from exchange.journal.tables import PartyCounter
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import open_accounts
-from exchange.members import rules
-from exchange.members.rules import CompanyFields
+from exchange.members import names, rules
+from exchange.members.rules import CompanyFields, OldChange
 from exchange.members.standing import (
+    BY_MEMBER,
     DateWrong,
     business_day_of_change,
     check_past,
@@ -25,12 +26,20 @@ from exchange.members.standing import (
     visible,
 )
 from exchange.members.states import ENDED, MemberState, MemberStep
-from exchange.members.tables import Company, Member, MemberFact, PersonalDatum, PersonalFact
+from exchange.members.tables import Company, Member, MemberFact, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
 from exchange.texts import PARAGRAPH_LIMIT, text_faults
 
 OPERATOR_ONLY: Final = frozenset({Role.OPERATOR})
 OPERATOR_OR_MEMBER: Final = frozenset({Role.OPERATOR, Role.MEMBER})
+
+
+COLUMNS: Final = {
+    MemberFact.NAME: "legal_name",
+    MemberFact.REGION: "region_code",
+    MemberFact.GROUP: "group_parent_uscc",
+}
+"""Where the row says what the history last said."""
 
 
 class AnotherCompany(Forbidden):
@@ -53,6 +62,8 @@ class Barred(Conflict):
 
 class NotBarred(Conflict):
     """The company is not barred."""
+
+    remedy = "Let the company apply anew: nothing stands against it."
 
 
 class StillOpen(Conflict):
@@ -103,6 +114,20 @@ def _keep_personal(work: UnitOfWork, member_id: MemberId, fields: CompanyFields)
         )
 
 
+def _names_needed(member_id: MemberId) -> Need:
+    return Need(MemberTerm, member_id, BY_MEMBER)
+
+
+def _name(work: UnitOfWork, member: Member, known: set[str], *called: str) -> None:
+    """Let a member be found by what it is or was called; old names stand on what was issued under them."""
+    for term in sorted(names.terms(member.legal_name, member.short_name, *called) - known):
+        work.insert(MemberTerm, term=term, member_id=member.id)
+
+
+def _known(work: UnitOfWork, member: Member) -> set[str]:
+    return {row.term for row in work.all(MemberTerm, member.id, BY_MEMBER)}
+
+
 def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date) -> Member:
     """Open a membership for a company that has no live one. Raises Barred, MemberAlready."""
     company = work.find(Company, uscc)
@@ -143,6 +168,7 @@ def _apply(work: UnitOfWork, uscc: str, fields: CompanyFields, applied_on: date)
         changed_at=work.position,
     )
     work.insert(PartyCounter, member_id=member_id, events=0)
+    _name(work, member, set())
     _keep_personal(work, member_id, fields)
     note(
         work,
@@ -197,7 +223,7 @@ class ApplyForMembership(Command):
 
 @dataclass(frozen=True, slots=True)
 class RecordMember(Command):
-    """Record an old membership (import): applied, admitted and perhaps withdrawn on given days, as one event."""
+    """Record an old membership (import): applied, admitted, changed and perhaps withdrawn on given days, as one event."""
 
     allowed: ClassVar = OPERATOR_ONLY
 
@@ -206,16 +232,15 @@ class RecordMember(Command):
     applied_on: date
     admitted_on: date
     withdrawn_on: date | None = None
+    changes: tuple[OldChange, ...] = ()
+    """In their order, all after the admission."""
 
     def __post_init__(self) -> None:
         """Check fields and the order of the days. Raises MemberFieldsWrong."""
         rules.check_company(self.uscc, self.fields)
-        faults = []
         if self.admitted_on < self.applied_on:
-            faults.append(Fault("/admitted_on", "must not lie before applied_on"))
-        if self.withdrawn_on is not None and self.withdrawn_on < self.admitted_on:
-            faults.append(Fault("/withdrawn_on", "must not lie before admitted_on"))
-        rules.refuse(faults)
+            rules.refuse([Fault("/admitted_on", "must not lie before applied_on")])
+        rules.old_steps(self.admitted_on, self.changes, self.withdrawn_on)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the company and its membership before."""
@@ -231,15 +256,38 @@ class RecordMember(Command):
             if not company.live and self.applied_on < ended_on:
                 rule = f"must be {ended_on} or later"
                 raise DateWrong("The membership before ended later.", Fault("/applied_on", rule))
-        check_past(work, self.withdrawn_on or self.admitted_on, "withdrawn_on" if self.withdrawn_on else "admitted_on")
-        steps = [(MemberStep.START_REVIEW, self.applied_on), (MemberStep.ADMIT, self.admitted_on)]
-        if self.withdrawn_on is not None:
-            steps.append((MemberStep.WITHDRAW, self.withdrawn_on))
+        check_past(work, *self._last_day)
         member = _apply(work, self.uscc, self.fields, self.applied_on)
-        for number, (step, day) in enumerate(steps, 1 + len(MemberFact)):
+        first = [(MemberStep.START_REVIEW, self.applied_on), (MemberStep.ADMIT, self.admitted_on)]
+        for number, (step, day) in enumerate(first, 1 + len(MemberFact)):
             _move(work, member, step, day, first=number)
-        work.tell("member.recorded", member.id, steps=[step for step, _ in steps])
+        steps, lines = [step for step, _ in first], 1 + len(MemberFact) + len(first)
+        for number, change in enumerate(self.changes, lines):
+            steps += self._change(work, member, change, number)
+        called = [change.value for change in self.changes if change.fact is MemberFact.NAME]
+        _name(work, member, names.terms(self.fields.legal_name, self.fields.short_name), *called)
+        if self.withdrawn_on is not None:
+            steps.append(MemberStep.WITHDRAW)
+            _move(work, member, MemberStep.WITHDRAW, self.withdrawn_on, first=lines + len(self.changes))
+        work.tell("member.recorded", member.id, steps=steps)
         return answer(member)
+
+    @property
+    def _last_day(self) -> tuple[date, str]:
+        if self.withdrawn_on is not None:
+            return self.withdrawn_on, "withdrawn_on"
+        return (self.changes[-1].effective_on, "changes") if self.changes else (self.admitted_on, "admitted_on")
+
+    @staticmethod
+    def _change(work: UnitOfWork, member: Member, change: OldChange, number: int) -> list[MemberStep]:
+        """Make one change, which is the `number`th line of the history; give the steps that it took."""
+        if change.fact is MemberFact.STATE:
+            step = rules.STEP_TO[MemberState(change.value)]
+            _move(work, member, step, change.effective_on, first=number)
+            return [step]
+        work.change(member, **{COLUMNS[change.fact]: change.value or None}, changed_on=change.effective_on)
+        note(work, member, change.effective_on, (change.fact, change.value), first=number)
+        return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +315,7 @@ class _MemberStepCommand(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
         member = visible(work, work.get(Member, self.member_id))
+        work.met(member.changed_at)
         rules.next_state(member.state, self.step)
         day = business_day_of_change(work, self.effective_on, member.changed_on)
         self.check(member)
@@ -355,12 +404,13 @@ class CorrectApplication(Command):
         rules.check_fields(self.fields)
 
     def needs(self, work: UnitOfWork) -> Needs:
-        """Ask for the member."""
-        yield [*party_needed(self.member_id), *own_company_needed(work)]
+        """Ask for the member and its names."""
+        yield [*party_needed(self.member_id), *own_company_needed(work), _names_needed(self.member_id)]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Replace the fields."""
         member = visible(work, work.get(Member, self.member_id))
+        work.met(member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.CORRECT, day)
         fields = self.fields
@@ -376,6 +426,7 @@ class CorrectApplication(Command):
             evidence=fields.evidence,
         )
         _keep_personal(work, member.id, fields)
+        _name(work, member, _known(work, member))
         note(
             work,
             member,
@@ -420,12 +471,13 @@ class ChangeMember(Command):
             raise NothingChanges("A member cannot leave its group and join one at once.")
 
     def needs(self, work: UnitOfWork) -> Needs:
-        """Ask for the member."""
-        yield party_needed(self.member_id)
+        """Ask for the member and its names."""
+        yield [*party_needed(self.member_id), _names_needed(self.member_id)]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Change the row and write the history."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         if member.state in ENDED:
             raise rules.MemberStepWrong(f"A membership that is {member.state} does not change.")
         day = business_day_of_change(work, self.effective_on, member.changed_on)
@@ -442,6 +494,7 @@ class ChangeMember(Command):
             work.change(member, group_parent_uscc=self.group_parent_uscc)
             facts.append((MemberFact.GROUP, self.group_parent_uscc or ""))
         work.change(member, changed_on=day, changed_at=work.position)
+        _name(work, member, _known(work, member))
         note(work, member, day, *facts)
         work.tell("member.changed", member.id, reason=self.reason)
         return answer(member)
@@ -468,6 +521,7 @@ class ProposeExpulsion(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Propose."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         rules.next_state(member.state, MemberStep.EXPEL)
         refuse_second(work, member.expulsion_id, member.changed_at)
         proposal = propose(work, ProposalKind.EXPULSION, written_id(Prefix.MEMBER, member.id), self.reason)
@@ -483,6 +537,11 @@ class ApproveExpulsion(Command):
     allowed: ClassVar = OPERATOR_ONLY
 
     member_id: MemberId
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member, its company and the proposal."""
@@ -493,10 +552,11 @@ class ApproveExpulsion(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Expel."""
         member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
         approve(work, member.expulsion_id, member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.EXPEL, day)
-        work.tell("member.expelled", member.id)
+        work.tell("member.expelled", member.id, reason=self.reason)
         return answer(member)
 
 
@@ -534,6 +594,11 @@ class ApproveReadmission(Command):
     allowed: ClassVar = OPERATOR_ONLY
 
     member_id: MemberId
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member, its company and the proposal."""
@@ -544,8 +609,30 @@ class ApproveReadmission(Command):
         member, company = _barred_company(work, self.member_id)
         approve(work, company.readmission_id, company.changed_at)
         work.change(company, barred=False, changed_at=work.position)
-        work.tell("member.readmitted", member.id)
+        work.tell("member.readmitted", member.id, reason=self.reason)
         return answer(member, barred=company.barred)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePersonalData(Command):
+    """Say for what the personal data of all members is taken out; the log keeps it."""
+
+    allowed: ClassVar = OPERATOR_ONLY
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check the reason. Raises ReasonWrong."""
+        check_reason(self.reason)
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for nothing."""
+        yield []
+
+    def decide(self, work: UnitOfWork) -> Result:
+        """Tell it."""
+        work.tell("personal_data.released", reason=self.reason)
+        return {"position": work.position}
 
 
 def _expulsion(work: UnitOfWork, member_id: MemberId) -> ProposalId | None:
@@ -567,6 +654,7 @@ def _company_and_readmission(work: UnitOfWork, member_id: MemberId) -> Needs:
 
 def _barred_company(work: UnitOfWork, member_id: MemberId) -> tuple[Member, Company]:
     member = work.get(Member, member_id)
+    work.met(member.changed_at)
     company = work.get(Company, member.uscc)
     if not company.barred or company.member_id != member.id:
         raise NotBarred("Nothing needs to be lifted.")

@@ -1,11 +1,13 @@
 """What must be true of members."""
 
+from collections import defaultdict
 from typing import Final
 
 from sqlmodel import Session, col, select
 
 from exchange.journal.invariants import SHOWN, Invariant, none_of, opens
-from exchange.members.tables import PersonalDatum
+from exchange.members.names import TERM_LENGTH, folded
+from exchange.members.tables import Member, MemberTerm, PersonalDatum
 
 _LAST_STATE = (
     "SELECT member_id, value, effective_on, row_number() OVER (PARTITION BY member_id ORDER BY position DESC, number DESC) AS place "
@@ -20,6 +22,16 @@ def _personal_data_open(session: Session) -> tuple[int, list[str]]:
         if datum.value is not None and datum.salt is not None and not opens(datum.commitment, datum.salt, datum.value):
             offending.append(f"{datum.fact} of member {datum.member_id} is not what was committed to")
     return checked, offending[:SHOWN]
+
+
+def _members_are_found(session: Session) -> tuple[int, list[str]]:
+    known: defaultdict[int, set[str]] = defaultdict(set)
+    for term, member_id in session.exec(select(MemberTerm.term, MemberTerm.member_id)):
+        known[member_id].add(term)
+    named = session.exec(select(Member.id, Member.legal_name, Member.short_name).order_by(col(Member.id))).all()
+    # Pinyin is its library's to say: what a member is surely found by is what it is called.
+    lost = [number for number, *called in named if not {folded(name)[:TERM_LENGTH] for name in called} <= known[number]]
+    return len(named), [f"member {number} is not found by its names" for number in lost[:SHOWN]]
 
 
 INVARIANTS: Final = [
@@ -64,4 +76,5 @@ INVARIANTS: Final = [
         ),
     ),
     Invariant("M5", "Personal data is what the events commit to.", _personal_data_open),
+    Invariant("M6", "Every member is found by its names.", _members_are_found),
 ]

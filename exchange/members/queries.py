@@ -1,17 +1,24 @@
 """What can be asked of members."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import Any, Final
 
-from sqlalchemy import func, or_
+from sqlalchemy import case, func, union
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from exchange.identifiers import MemberId
 from exchange.journal.queries import Moment
-from exchange.members.states import MemberState
-from exchange.members.tables import Member, MemberFact, MemberHistory
+from exchange.members.names import TERM_LENGTH, folded
+from exchange.members.states import ADMITTED, MemberState
+from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import unseen
+
+LAST_CHARACTER: Final = "\U0010ffff"
+"""Sorts after all that a text can hold."""
 
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -63,27 +70,93 @@ def find_member(session: Session, member_id: MemberId, company: str | None) -> M
     return member
 
 
+@dataclass(frozen=True, slots=True)
+class MemberFilter:
+    """Which members: all that is given must hold."""
+
+    state: MemberState | None = None
+    uscc: str | None = None
+    name: str | None = None
+    """Any part of a name, or of the initials of its pinyin."""
+
+
 def list_members(
-    session: Session,
-    company: str | None,
-    after: int | None,
-    limit: int,
-    state: MemberState | None = None,
-    uscc: str | None = None,
+    session: Session, company: str | None, after: int | None, limit: int, which: MemberFilter
 ) -> Sequence[Member]:
     """List members in order of application; to a company the active ones and its own."""
     query = select(Member).order_by(col(Member.id)).limit(limit)
     if company is not None:
-        query = query.where(or_(col(Member.state) == MemberState.ACTIVE, col(Member.uscc) == company))
-    if state is not None:
-        query = query.where(Member.state == state)
-    if uscc is not None:
-        query = query.where(Member.uscc == uscc)
+        # A CASE, and no OR, which SQLite would answer by two indexes and a sort of all that they lead to.
+        query = query.where(case((col(Member.state) == MemberState.ACTIVE, True), else_=col(Member.uscc) == company))
+    if which.state is not None:
+        query = query.where(Member.state == which.state)
+    if which.uscc is not None:
+        query = query.where(Member.uscc == which.uscc)
+    if which.name is not None:
+        query = query.where(col(Member.id).in_(_named(which.name)))
     if after is not None:
         query = query.where(col(Member.id) > after)
     return session.exec(query).all()
 
 
+def _named(part: str) -> SelectOfScalar[MemberId]:
+    """Select the members of whose names, or initials, this is a part: a range of terms."""
+    begins = folded(part)[:TERM_LENGTH]
+    return select(col(MemberTerm.member_id)).where(
+        col(MemberTerm.term) >= begins, col(MemberTerm.term) <= begins + LAST_CHARACTER
+    )
+
+
+def memberships(session: Session, company: str) -> Sequence[MemberId]:
+    """List the memberships of a company, the oldest first: seldom more than one."""
+    return session.exec(ids_of(company).order_by(col(Member.id))).all()
+
+
+def first_ids(session: Session, walks: Sequence[SelectOfScalar[Any]], limit: int) -> list[int]:
+    """Give the first ids to which these queries lead: one for each membership and side, together what is a company's own.
+
+    Each is a walk along an index that ends where the page does. Asked for all at once, a database would sort all that a company has,
+    or read all that there is.
+    """
+    if not walks:
+        return []
+    pages = (sa_select(walk.order_by(*walk.selected_columns).limit(limit).subquery().c[0]) for walk in walks)
+    return sorted(session.scalars(union(*pages)))[:limit]
+
+
 def ids_of(company: str) -> SelectOfScalar[MemberId]:
     """Select the memberships of a company: the one place from which the filter of what is its own comes."""
     return select(col(Member.id)).where(Member.uscc == company)
+
+
+def count_by_state(session: Session) -> dict[MemberState, int]:
+    """Count the memberships in each state."""
+    query: Any = select(Member.state, func.count()).group_by(col(Member.state))
+    return dict(session.exec(query).all())
+
+
+def list_admitted(session: Session, after: int, limit: int) -> Sequence[Member]:
+    """List the memberships that were ever active, in order of application."""
+    query = select(Member).where(col(Member.state).in_(ADMITTED), col(Member.id) > after)
+    return session.exec(query.order_by(col(Member.id)).limit(limit)).all()
+
+
+def admitted_of(session: Session, companies: Iterable[str]) -> Sequence[tuple[MemberId, str]]:
+    """List the ever active memberships of these companies, each with its company, in order of application."""
+    query: Any = select(Member.id, Member.uscc).where(
+        col(Member.uscc).in_(set(companies)), col(Member.state).in_(ADMITTED)
+    )
+    return [(member_id, uscc) for member_id, uscc in session.exec(query.order_by(col(Member.id)))]
+
+
+def histories_of(session: Session, member_ids: Iterable[MemberId]) -> Sequence[MemberHistory]:
+    """List the histories of these members, line by line."""
+    query = select(MemberHistory).where(col(MemberHistory.member_id).in_(set(member_ids)))
+    return session.exec(query.order_by(col(MemberHistory.position), col(MemberHistory.number))).all()
+
+
+def personal_of(session: Session, member_ids: Iterable[MemberId]) -> dict[tuple[MemberId, PersonalFact], str | None]:
+    """Give the personal values of these members as last told; None where they are erased."""
+    query = select(PersonalDatum).where(col(PersonalDatum.member_id).in_(set(member_ids)))
+    found = session.exec(query.order_by(col(PersonalDatum.position))).all()
+    return {(one.member_id, one.fact): one.value for one in found}

@@ -49,6 +49,52 @@ class CompanyFields:
     evidence: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class OldChange:
+    """What became different of an old membership after its admission, and when: its state, its name, its region or its group."""
+
+    effective_on: date
+    fact: MemberFact
+    value: str
+    """As in its history: `active` or `suspended`, a name, a code; blank where it left its group."""
+
+
+STEP_TO: Final = {MemberState.SUSPENDED: MemberStep.SUSPEND, MemberState.ACTIVE: MemberStep.REINSTATE}
+"""By which step an old membership came into a state after its admission."""
+
+
+def old_steps(
+    admitted_on: date, changes: Sequence[OldChange], withdrawn_on: date | None
+) -> list[tuple[MemberStep, date]]:
+    """Give the changes of state of an old membership as steps. Raises MemberFieldsWrong where they are out of order, or wrong."""
+    faults = _change_faults(changes)
+    days = [admitted_on, *(change.effective_on for change in changes), *([withdrawn_on] if withdrawn_on else [])]
+    if days != sorted(days):
+        name = "changes" if changes else "withdrawn_on"
+        faults.append(Fault(f"/{name}", "must lie between admitted_on and withdrawn_on, in their order"))
+    refuse(faults)
+    states = [change for change in changes if change.fact is MemberFact.STATE]
+    return [(STEP_TO[MemberState(change.value)], change.effective_on) for change in states]
+
+
+def _change_faults(changes: Sequence[OldChange]) -> list[Fault]:
+    faults: list[Fault] = []
+    state: str = MemberState.ACTIVE
+    for change in changes:
+        match change.fact:
+            case MemberFact.STATE:
+                turned = change.value in STEP_TO and change.value != state
+                faults += [] if turned else [Fault("", "must be suspended and active by turns")]
+                state = change.value
+            case MemberFact.NAME:
+                faults += name_faults(change.value, None)
+            case MemberFact.REGION:
+                faults += place_faults(change.value, None)
+            case MemberFact.GROUP:
+                faults += place_faults(None, change.value or None)
+    return [Fault(f"/changes{fault.pointer}", fault.rule) for fault in faults]
+
+
 def next_state(state: MemberState, step: MemberStep) -> MemberState:
     """Give the state after a step. Raises MemberStepWrong."""
     after = NEXT.get((state, step))

@@ -65,6 +65,12 @@ def active_standing(work: UnitOfWork, member: Member, day: date, what: str) -> S
     return found
 
 
+def known(work: UnitOfWork, member: Member, day: date) -> bool:
+    """Tell whether the caller may know of a member: staff of all; a company of itself, and of who is active, or was on that day."""
+    seen = work.caller.uscc in {None, member.uscc} or member.state is MemberState.ACTIVE
+    return seen or standing(work, member, day).state is MemberState.ACTIVE
+
+
 def visible(work: UnitOfWork, member: Member) -> Member:
     """Give a member back to whom may act for it: its company, and staff. Raises NotFound."""
     if work.caller.uscc is not None and work.caller.uscc != member.uscc:

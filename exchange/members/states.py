@@ -47,3 +47,6 @@ NEXT: Final = {
 
 ENDED: Final = frozenset({MemberState.REJECTED, MemberState.WITHDRAWN, MemberState.EXPELLED})
 """No longer live: the company may apply anew, an expelled one only after it has been readmitted."""
+
+ADMITTED: Final = frozenset({MemberState.ACTIVE, MemberState.SUSPENDED, MemberState.WITHDRAWN, MemberState.EXPELLED})
+"""Who is in one of these has been active."""

@@ -99,6 +99,18 @@ class MemberHistory(Stored, table=True):
     effective_on: date = column(DAY)
 
 
+class MemberTerm(Stored, table=True):
+    """Something by whose beginning a member is found: the rest of a name from each character on, and the same of its pinyin initials."""
+
+    __table_args__ = (Index(None, "member_id"),)
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.NEVER
+    lists: ClassVar = (("member_id",),)
+
+    term: str = column(TEXT, primary_key=True)
+    member_id: MemberId = column(BIG, primary_key=True, foreign_key="member.id")
+
+
 class PersonalFact(StrEnum):
     """What of a member is personal."""
 

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, ClassVar, Final
 
 from exchange.access.proposals import approve, propose, refuse_second
-from exchange.access.tables import Proposal, ProposalKind, Role
+from exchange.access.tables import Correction, Proposal, ProposalKind, Role
 from exchange.identifiers import USCC_RULE, ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
@@ -17,13 +17,21 @@ from exchange.listings.offers import check_tradable, description_needed, listing
 from exchange.listings.rules import ListingNotTradable
 from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
-from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
-from exchange.members.standing import check_past, history_needed, own_company_needed, own_member_id, party_needed
+from exchange.members.commands import OPERATOR_ONLY, NothingChanges, ReasonWrong, check_reason
+from exchange.members.standing import (
+    check_past,
+    history_needed,
+    known,
+    own_company_needed,
+    own_member_id,
+    party_needed,
+)
 from exchange.members.tables import Company, Member
 from exchange.money import Price
 from exchange.problems import Conflict, Fault, Invalid, NotFound, unseen
 from exchange.trades import rules
 from exchange.trades.contracting import (
+    ContractKey,
     Deal,
     Parties,
     acting_member,
@@ -39,6 +47,7 @@ from exchange.trades.contracting import (
     sale_accounts_needed,
     side_of,
     take_back,
+    take_contract,
 )
 from exchange.trades.rules import OldDates, Terms, TradeFieldsWrong
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -94,8 +103,11 @@ def _listing_needed(
         yield [*history_needed(work, sides, day), *listing_history_needed(work, [listing_id], day), CLOSING_NEEDED]
 
 
-def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None) -> Parties:
-    """Give the parties to a trade in a listing: who acts is the buyer, or the seller who names one. Raises BuyerWrong, NotFound."""
+def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None, day: date) -> Parties:
+    """Give the parties to a trade in a listing on a day: who acts is the buyer, or the seller who names one.
+
+    Raises BuyerWrong, NotFound.
+    """
     seller = work.get(Member, listing.owner_id)
     own_id = own_member_id(work)
     sells = work.caller.uscc is None or work.caller.uscc == seller.uscc
@@ -108,8 +120,8 @@ def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None
     if own_id is None and buyer_id is None:
         raise NotFound("Your company has not applied for membership yet.")
     buyer = work.find(Member, buyer_id or own_id)
-    if buyer is None:
-        raise BuyerWrong("There is no such member.", Fault("/buyer_id", "must be the id of a member"))
+    if buyer is None or not known(work, buyer, day):
+        raise BuyerWrong("There is no such active member.", Fault("/buyer_id", "must be the id of an active member"))
     return Parties(buyer, seller)
 
 
@@ -156,7 +168,7 @@ class TakeListing(Command):
             parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
         yield parties
 
-    def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> tuple[MemberId, MemberId, str, str]:
+    def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> ContractKey:
         sha256 = order_hash(
             self.listing_id,
             buyer_id,
@@ -172,7 +184,7 @@ class TakeListing(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, own_member_id(work))
+        parties = _offer_parties(work, listing, own_member_id(work), work.today)
         if parties.buyer.uscc == parties.seller.uscc:
             raise rules.SameParty("A company does not take its own listing.")
         check_tradable(work, listing, work.today)
@@ -230,7 +242,7 @@ class ProposeTrade(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, work.today)
         side = side_of(work, parties)
         deal = Deal(
             parties=parties,
@@ -273,7 +285,7 @@ class FileTrade(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         side = side_of(work, parties)
         check_past(work, self.effective_on)
         deal = Deal(
@@ -318,7 +330,7 @@ class RecordAuction(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
         listing = work.get(Listing, self.listing_id)
-        parties = _offer_parties(work, listing, self.buyer_id)
+        parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         check_past(work, self.effective_on)
         deal = Deal(
             parties=parties,
@@ -387,6 +399,7 @@ class _TradeStepCommand(Command):
         parties = parties_of(work, trade)
         side = side_of(work, parties)
         rules.check_who(self.step, side, self.proposer(work, trade))
+        work.met(trade.changed_at)
         rules.next_state(trade.state, self.step)
         more = self.follow(work, trade, parties, side)
         return answer(trade, **(more or {}))
@@ -545,6 +558,16 @@ class ApproveTermination(_TradeStepCommand):
         work.tell("trade.terminated", *parties.ids, acting=acting_member(parties, side))
 
 
+def check_ended_on(work: UnitOfWork, trade: Trade, day: date) -> None:
+    """Check that a counted trade may end on a day. Raises DateWrong, TradeFieldsWrong."""
+    assert trade.effective_on is not None
+    check_past(work, day)
+    if day < trade.effective_on:
+        raise TradeFieldsWrong(
+            "It cannot end before it began.", Fault("/effective_on", "must not lie before the trade")
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TerminateTrade(ReasonedStep):
     """Terminate a trade for the exchange, with a reason; on an earlier day where that month is open."""
@@ -558,12 +581,7 @@ class TerminateTrade(ReasonedStep):
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
         """Terminate. Raises DateWrong, MonthClosed."""
         day = self.effective_on or work.today
-        assert trade.effective_on is not None
-        check_past(work, day)
-        if day < trade.effective_on:
-            raise TradeFieldsWrong(
-                "It cannot end before it began.", Fault("/effective_on", "must not lie before the trade")
-            )
+        check_ended_on(work, trade, day)
         if not is_open(day, closed_through(work)):
             raise MonthClosed("The month of that day is closed.", Fault("/effective_on", "must lie in an open month"))
         move(work, trade, parties, self.step, ended_on=day)
@@ -571,23 +589,34 @@ class TerminateTrade(ReasonedStep):
         work.tell("trade.terminated", *parties.ids, reason=self.reason)
 
 
+@dataclass(frozen=True, slots=True)
 class ProposeReversal(ReasonedStep):
     """Propose to reverse a trade that should never have counted; another person decides."""
 
-    __slots__ = ()
-    allowed = OPERATOR_ONLY
-    step = TradeStep.PROPOSE_REVERSAL
+    allowed: ClassVar = OPERATOR_ONLY
+    step: ClassVar = TradeStep.PROPOSE_REVERSAL
+
+    effective_on: date | None = None
+    """The day on which an old trade (import) was reversed where it was traded; null: derived on approval."""
 
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result:
-        """Propose."""
+        """Propose. Raises DateWrong, TradeFieldsWrong."""
         refuse_second(work, trade.reversal_id, trade.changed_at)
-        proposal = propose(work, ProposalKind.REVERSAL, written_id(Prefix.TRADE, trade.id), self.reason)
+        if self.effective_on is not None:
+            check_ended_on(work, trade, self.effective_on)
+        proposal = propose(
+            work,
+            ProposalKind.REVERSAL,
+            written_id(Prefix.TRADE, trade.id),
+            self.reason,
+            effective_on=self.effective_on,
+        )
         move(work, trade, parties, self.step, reversal_id=proposal.id)
         work.tell("trade.reversal_proposed", *parties.ids)
         return {"proposal": written_id(Prefix.PROPOSAL, proposal.id)}
 
 
-class ApproveReversal(_TradeStepCommand):
+class ApproveReversal(ReasonedStep):
     """Approve another person's proposal: the opposite entry is posted, and the contract may be recorded again."""
 
     __slots__ = ()
@@ -596,14 +625,73 @@ class ApproveReversal(_TradeStepCommand):
     counts = True
 
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
-        """Reverse, on the trade's own day while its month is open, else today."""
-        approve(work, trade.reversal_id, trade.changed_at)
+        """Reverse, on the day proposed for an old trade, else on the trade's own, while its month is open, else today."""
+        proposal = approve(work, trade.reversal_id, trade.changed_at)
         assert trade.effective_on is not None
-        day = taken_back_on(trade.effective_on, work.today, closed_through(work))
+        day = taken_back_on(proposal.effective_on or trade.effective_on, work.today, closed_through(work))
         move(work, trade, parties, self.step, ended_on=day)
         work.change(work.get(Contract, contract_key(trade)), trade_id=None)
         take_back(work, trade, Movement.REVERSED, day)
-        work.tell("trade.reversed", *parties.ids)
+        work.tell("trade.reversed", *parties.ids, reason=self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectTrade(Command):
+    """Mend a typo in what a trade says in words; amounts, dates and parties never. What stood there before stays in the correction."""
+
+    allowed: ClassVar = OPERATOR_ONLY
+
+    trade_id: TradeId
+    field: str
+    after: str | None
+    """What shall stand there; null empties the field."""
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check field, text and reason. Raises TradeFieldsWrong, ReasonWrong."""
+        rules.check_correction(self.field, self.after)
+        check_reason(self.reason)
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for the trade, its parties, and what is known of its contract under either number."""
+        yield [Need(Trade, self.trade_id)]
+        if trade := work.find(Trade, self.trade_id):
+            yield [
+                *party_needed(trade.buyer_id),
+                *party_needed(trade.seller_id),
+                Need(Contract, contract_key(trade)),
+                Need(Contract, self._new_key(trade)),
+            ]
+
+    def _new_key(self, trade: Trade) -> ContractKey:
+        seller_id, buyer_id, number, sha256 = contract_key(trade)
+        return seller_id, buyer_id, str(self.after) if self.field == "contract_number" else number, sha256
+
+    def decide(self, work: UnitOfWork) -> Result:
+        """Write the correction and change the field. Raises NothingChanges, ContractRecorded."""
+        trade = work.get(Trade, self.trade_id)
+        parties = parties_of(work, trade)
+        work.met(trade.changed_at)
+        before: str | None = getattr(trade, self.field)
+        if before == self.after:
+            raise NothingChanges("That is what stands there already.", Fault("/value", "must differ from what it was"))
+        held = work.find(Contract, contract_key(trade))
+        counted = held is not None and held.trade_id == trade.id
+        work.insert(
+            Correction,
+            position=work.position,
+            subject=written_id(Prefix.TRADE, trade.id),
+            field=self.field,
+            before=before,
+            after=self.after,
+            reason=self.reason,
+        )
+        work.change(trade, changed_at=work.position, **{self.field: self.after})
+        if held is not None and counted and self.field == "contract_number":
+            work.change(held, trade_id=None)
+            take_contract(work, trade)
+        work.tell("trade.corrected", *parties.ids, reason=self.reason)
+        return answer(trade)
 
 
 @dataclass(frozen=True, slots=True)
@@ -636,7 +724,7 @@ class RecordTrade(Command):
 
     def __post_init__(self) -> None:
         """Check all fields. Raises TradeFieldsWrong, AmountWrong, ReasonWrong."""
-        rules.check_terms(self.terms)
+        rules.check_terms(self.terms, old=True)
         rules.check_reference(self.buyer_ref)
         rules.check_reference(self.seller_ref)
         faults = [
@@ -645,13 +733,14 @@ class RecordTrade(Command):
         if self.state not in self.STEPS:
             faults.append(Fault("/outcome", "must be one of " + ", ".join(self.STEPS)))
         rules.refuse(faults)
-        rules.check_old_dates(self.state, self.days)
-        if self.days.ended_on is not None:
-            if self.reason is None:
-                raise ReasonWrong(
-                    "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
-                )
+        elsewhere = self.venue is Venue.OFF_EXCHANGE_FILED or self.mode is TradeMode.AUCTION
+        rules.check_old_dates(self.state, self.days, told_later=elsewhere and self.days.effective_on is not None)
+        if self.reason is not None:
             check_reason(self.reason)
+        elif self.days.ended_on is not None:
+            raise ReasonWrong(
+                "A reason is needed.", Fault("/reason", "must be given for what was cancelled or terminated")
+            )
         if self.venue is Venue.OFF_EXCHANGE_FILED:
             if self.mode is not TradeMode.NEGOTIATED:
                 raise TradeFieldsWrong(

@@ -176,17 +176,17 @@ def check_again(work: UnitOfWork, trade: Trade, parties: Parties, day: date) -> 
     return {"region": region, "related": related}
 
 
-def contract_key(trade: Trade) -> tuple[MemberId, MemberId, str, str]:
+ContractKey = tuple[MemberId, MemberId, str, str]
+"""Seller, buyer, the contract's number, and the SHA-256 of its text."""
+
+
+def contract_key(trade: Trade) -> ContractKey:
     """Give what identifies the contract of a trade."""
     return trade.seller_id, trade.buyer_id, trade.contract_number, trade.contract_sha256
 
 
-def count(work: UnitOfWork, trade: Trade, kind: EntryKind = EntryKind.CONTRACT) -> None:
-    """Let a contracted trade count: its contract is taken, and ledger and volume move. Needs its `effective_on`.
-
-    A terminated old trade counts and is taken back in one entry. Raises ContractRecorded, SumTooLarge, VolumeTooLarge.
-    """
-    assert trade.effective_on is not None
+def take_contract(work: UnitOfWork, trade: Trade) -> None:
+    """Let a trade be the one that counts under its contract. Raises ContractRecorded."""
     contract = work.find(Contract, contract_key(trade))
     if contract is None:
         seller_id, buyer_id, number, sha256 = contract_key(trade)
@@ -195,6 +195,15 @@ def count(work: UnitOfWork, trade: Trade, kind: EntryKind = EntryKind.CONTRACT) 
         raise rules.ContractRecorded("A trade under this contract counts already.")
     else:
         work.change(contract, trade_id=trade.id)
+
+
+def count(work: UnitOfWork, trade: Trade, kind: EntryKind = EntryKind.CONTRACT) -> None:
+    """Let a contracted trade count: its contract is taken, and ledger and volume move. Needs its `effective_on`.
+
+    A terminated old trade counts and is taken back in one entry. Raises ContractRecorded, SumTooLarge, VolumeTooLarge.
+    """
+    assert trade.effective_on is not None
+    take_contract(work, trade)
     if is_late(trade.effective_on, trade.received_on or trade.effective_on, _closed_before(work, trade.effective_on)):
         work.change(trade, late=True)
     movements = [(Movement.COUNTED, trade.effective_on)]

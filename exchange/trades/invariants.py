@@ -4,6 +4,15 @@ from typing import Final
 
 from exchange.journal.invariants import Invariant, none_of
 
+_WORD = (
+    "CASE c.field WHEN 'purpose' THEN t.purpose WHEN 'contract_number' THEN t.contract_number ELSE t.delivery_terms END"
+)
+_CORRECTIONS = (
+    "SELECT c.*, lag(c.after) OVER before_it AS stood, row_number() OVER before_it AS nth, "
+    "row_number() OVER (PARTITION BY c.subject, c.field ORDER BY c.position DESC) AS from_last "
+    "FROM correction c WHERE c.field IN ('purpose', 'contract_number', 'delivery_terms') "
+    "WINDOW before_it AS (PARTITION BY c.subject, c.field ORDER BY c.position)"
+)
 _COUNTED = "('contracted', 'terminated', 'reversed')"
 
 INVARIANTS: Final = [
@@ -54,6 +63,16 @@ INVARIANTS: Final = [
             "WHERE t.state IN ('contracted', 'terminated') AND c.trade_id IS NULL",
             "SELECT c.trade_id AS trade FROM contract c LEFT JOIN trade t ON t.id = c.trade_id "
             "AND t.state IN ('contracted', 'terminated') WHERE c.trade_id IS NOT NULL AND t.id IS NULL",
+        ),
+    ),
+    Invariant(
+        "8e",
+        "Corrections follow on each other, and a trade says what the last one of each field says.",
+        none_of(
+            "SELECT count(*) FROM correction",
+            f"SELECT c.subject, c.field FROM ({_CORRECTIONS}) c LEFT JOIN trade t ON t.id = CAST(substr(c.subject, 5) AS BIGINT) "
+            f"WHERE t.id IS NULL OR (c.from_last = 1 AND coalesce({_WORD}, '') <> coalesce(c.after, '')) "
+            "OR (c.nth > 1 AND coalesce(c.stood, '') <> coalesce(c.before, ''))",
         ),
     ),
 ]

@@ -1,29 +1,41 @@
 """What can be asked of trades."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, or_
+import orjson
+from sqlalchemy import ColumnElement, case, func, or_
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from exchange.access.tables import Proposal, ProposalKind, ProposalState
 from exchange.clock import FIRST_BUSINESS_DAY
 from exchange.identifiers import MemberId, TradeId
-from exchange.journal.queries import Moment, present
-from exchange.members.queries import ids_of
+from exchange.journal.queries import Moment, moment_at
+from exchange.journal.tables import Event
+from exchange.ledger.posting import balance
+from exchange.ledger.tables import Account, AccountKind, Book
+from exchange.listings.tables import DataProduct, ProductVersion
+from exchange.members.queries import first_ids, ids_of, memberships
 from exchange.members.tables import Member
 from exchange.money import Money
 from exchange.problems import Fault, Invalid, unseen
-from exchange.trades.states import TradeState
+from exchange.trades.states import IMPORTABLE, TradeState
 from exchange.trades.tables import Side, Trade, TradeMode, Venue
 from exchange.volume.queries import NOTHING, Question, cumulative
 from exchange.volume.tables import Dimension, VolumeEntry
 
 Buyer: Final = aliased(Member, name="buyer")
 Seller: Final = aliased(Member, name="seller")
+
+
+SIDES: Final[dict[Side, tuple[Any, Any, Any]]] = {
+    Side.BUYER: (col(Trade.buyer_id), col(Trade.seller_id), col(Trade.buyer_ref)),
+    Side.SELLER: (col(Trade.seller_id), col(Trade.buyer_id), col(Trade.seller_ref)),
+}
+"""Where a trade holds a side's membership, the other side's, and the side's own reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +55,9 @@ def _deals() -> Any:  # a select of three tables
     )
 
 
-def own(company: str, side: Side | None = None) -> ColumnElement[bool]:
-    """Select the trades to which a company is a party, on one side or either."""
-    sides = {Side.BUYER: col(Trade.buyer_id), Side.SELLER: col(Trade.seller_id)}
-    columns = sides.values() if side is None else [sides[side]]
-    return or_(*(column.in_(ids_of(company)) for column in columns))
+def own(company: str) -> ColumnElement[bool]:
+    """Select the trades to which a company is a party."""
+    return or_(*(column.in_(ids_of(company)) for column, _, _ in SIDES.values()))
 
 
 def find_trade(session: Session, trade_id: TradeId, company: str | None) -> Deal:
@@ -71,39 +81,67 @@ class TradeFilter:
     side: Side | None = None
     contract_number: str | None = None
     external_ref: str | None = None
+    counterparty: str | None = None
+    """The other party's code; to staff, either's."""
     since: date | None = None
     until: date | None = None
+    trade_id: TradeId | None = None
 
 
 def list_trades(session: Session, company: str | None, after: int | None, limit: int, which: TradeFilter) -> list[Deal]:
     """List trades, the oldest first; to a company its own. A party's own reference finds only what it referred to."""
-    conditions: list[ColumnElement[bool]] = []
-    if company is not None:
-        conditions.append(own(company, which.side))
-    if which.external_ref is not None:
-        conditions.append(_referred(which.external_ref, company))
-    equal = {
-        Trade.state: which.state,
-        Trade.mode: which.mode,
-        Trade.venue: which.venue,
-        Trade.contract_number: which.contract_number,
-    }
-    conditions += [col(column) == value for column, value in equal.items() if value is not None]
+    branches = _branches(session, company, which)
+    conditions = _asked_for(which, own=company is not None)
+    if after is not None:
+        conditions.append(col(Trade.id) > after)
+    if branches == [[]]:
+        query = _deals().where(*conditions)
+    else:
+        walks = [select(col(Trade.id)).where(*branch, *conditions) for branch in branches]
+        query = _deals().where(col(Trade.id).in_(first_ids(session, walks, limit)))
+    return [Deal(*row) for row in session.exec(query.order_by(col(Trade.id)).limit(limit))]
+
+
+def _asked_for(which: TradeFilter, *, own: bool) -> list[ColumnElement[bool]]:
+    equal = {Trade.state: which.state, Trade.mode: which.mode, Trade.venue: which.venue}
+    conditions = [col(column) == value for column, value in equal.items() if value is not None]
+    if own:
+        # A CASE, lest an index of all trades in a state be taken for a shorter way than that of one's own.
+        conditions = [case((condition, True), else_=False) for condition in conditions]
+    exact = {Trade.id: which.trade_id, Trade.contract_number: which.contract_number}
+    conditions += [col(column) == value for column, value in exact.items() if value is not None]
     if which.since is not None:
         conditions.append(col(Trade.effective_on) >= which.since)
     if which.until is not None:
         conditions.append(col(Trade.effective_on) <= which.until)
-    if after is not None:
-        conditions.append(col(Trade.id) > after)
-    query = _deals().where(*conditions).order_by(col(Trade.id)).limit(limit)
-    return [Deal(*row) for row in session.exec(query)]
+    return conditions
 
 
-def _referred(reference: str, company: str | None) -> ColumnElement[bool]:
-    refs = [(col(Trade.buyer_ref), col(Trade.buyer_id)), (col(Trade.seller_ref), col(Trade.seller_id))]
-    if company is None:
-        return or_(*(column == reference for column, _ in refs))
-    return or_(*((column == reference) & member.in_(ids_of(company)) for column, member in refs))
+def _branches(session: Session, company: str | None, which: TradeFilter) -> list[list[ColumnElement[bool]]]:
+    """Give what must hold besides, once for each way in which a trade can be somebody's: by side, and by membership."""
+    sides = list(SIDES.values()) if which.side is None else [SIDES[which.side]]
+    if company is not None:
+        others = None if which.counterparty is None else memberships(session, which.counterparty)
+        return [
+            [
+                own_side == own_id,
+                *([] if others is None else [other_side.in_(others)]),
+                *([] if which.external_ref is None else [reference == which.external_ref]),
+            ]
+            for own_id in memberships(session, company)
+            for own_side, other_side, reference in sides
+        ]
+    parties = None if which.counterparty is None else memberships(session, which.counterparty)
+    if parties is None and which.external_ref is None:
+        return [[]]
+    return [
+        [
+            *([] if party is None else [one_side == party]),
+            *([] if which.external_ref is None else [reference == which.external_ref]),
+        ]
+        for party in ([None] if parties is None else parties)
+        for one_side, _, reference in sides
+    ]
 
 
 class PeriodWrong(Invalid):
@@ -131,21 +169,30 @@ class StatementLine:
     contract_number: str
     side: str
     movement: str
+    own_ref: str | None
+    """The member's own reference."""
     counterparty_uscc: str
     counterparty_name: str
     gross: Money
     net_excluding_vat: Money
     balance: Money
 
+    @property
+    def vat(self) -> Money:
+        """What of the gross amount is VAT."""
+        return Money(self.gross - self.net_excluding_vat)
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One page of a statement: opening + lines = closing, as known at `position`."""
+    """A page of a statement, as known at `position`: opening + the lines of all pages = closing."""
 
     position: int
     opening: Balances
     lines: list[StatementLine]
     closing: Balances
+    ledger: Balances | None
+    """What the accounts stand at, on the first page: what a statement to this day closes with, to the fen."""
     next: list[Any] | None
     """The place from which the next page goes on, with the balances there; None on the last page."""
 
@@ -169,9 +216,9 @@ def statement(  # noqa: PLR0913 - what to ask
         raise unseen()
     if until < since:
         raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
-    moment = present(session) if place is None else Moment(place[0], present(session).recorded_at)
-    sales, purchases = (place[1], place[2]) if place else _balances(session, moment, member_id, _day_before(since))
-    opening = Balances(Money(sales), Money(purchases))
+    moment = moment_at(session, place[0] if place else None)
+    opening = _balances(session, moment, member_id, _day_before(since))
+    sales, purchases = (place[1], place[2]) if place else (opening.sales, opening.purchases)
     lines = []
     rows = _movements(session, member_id, since, until, moment, place[3:] if place else None, limit + 1)
     for entry, deal in rows[:limit]:
@@ -188,6 +235,7 @@ def statement(  # noqa: PLR0913 - what to ask
                 contract_number=deal.trade.contract_number,
                 side="sales" if sells else "purchases",
                 movement=entry.movement,
+                own_ref=deal.trade.seller_ref if sells else deal.trade.buyer_ref,
                 counterparty_uscc=other.uscc,
                 counterparty_name=other.legal_name,
                 gross=entry.gross,
@@ -200,7 +248,8 @@ def statement(  # noqa: PLR0913 - what to ask
         position=moment.position,
         opening=opening,
         lines=lines,
-        closing=Balances(Money(sales), Money(purchases)),
+        closing=_balances(session, moment, member_id, until),
+        ledger=None if place else _ledger(session, member_id),
         next=[moment.position, sales, purchases, last.effective_on.isoformat(), last.position, last.number]
         if last
         else None,
@@ -212,7 +261,7 @@ def _day_before(day: date) -> date:
     return max(day, FIRST_BUSINESS_DAY) - timedelta(days=1)
 
 
-def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date) -> tuple[int, int]:
+def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date) -> Balances:
     sides = (Dimension.SELLER, Dimension.BUYER)
     sold, bought = (
         cumulative(session, moment, Question(as_of, dimension=side, value=str(member_id)))
@@ -220,7 +269,14 @@ def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date
         .net
         for side in sides
     )
-    return sold, bought
+    return Balances(sold, bought)
+
+
+def _ledger(session: Session, member_id: MemberId) -> Balances:
+    """Give what a member's accounts stand at; nothing for one that was never admitted."""
+    found = session.exec(select(Account).where(Account.owner_id == member_id, Account.book == Book.CONTRACTED))
+    stands = {account.kind: balance(account) for account in found}
+    return Balances(*(stands.get(kind, Money(0)) for kind in (AccountKind.SALES, AccountKind.PURCHASES)))
 
 
 def _movements(  # noqa: PLR0913, PLR0917 - what to ask
@@ -276,3 +332,79 @@ def open_reversals(session: Session) -> list[OpenReversal]:
         .order_by(col(Proposal.id))
     )
     return [OpenReversal(one.subject, one.proposed_on, one.reason) for one in session.exec(query)]
+
+
+def count_by_state(session: Session) -> dict[TradeState, int]:
+    """Count the trades in each state."""
+    query: Any = select(Trade.state, func.count()).group_by(col(Trade.state))
+    return dict(session.exec(query).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A trade with its parties, and what was sold, by its owner's names."""
+
+    deal: Deal
+    product_code: str
+    version: int
+
+
+def list_importable(session: Session, after: int, limit: int) -> list[Described]:
+    """List the trades that can be recorded elsewhere as old ones, the oldest first."""
+    query: Any = (
+        _deals()
+        .add_columns(DataProduct.code, ProductVersion.number)
+        .join(DataProduct, col(DataProduct.id) == Trade.product_id)
+        .join(ProductVersion, col(ProductVersion.id) == Trade.version_id)
+        .where(col(Trade.state).in_(IMPORTABLE), col(Trade.id) > after)
+        .order_by(col(Trade.id))
+        .limit(limit)
+    )
+    return [
+        Described(Deal(trade, buyer, seller), code, number)
+        for trade, buyer, seller, code, number in session.exec(query)
+    ]
+
+
+ContractName = tuple[str, str, str, str]
+"""What identifies a contract: seller's and buyer's code, number, hash of its text."""
+
+
+def contracts_met_again(session: Session) -> set[ContractName]:
+    """Give the contracts under which several trades were recorded, as after a cancellation or reversal: few, so they are held at once."""
+    columns: Any = (Seller.uscc, Buyer.uscc, Trade.contract_number, Trade.contract_sha256)
+    query: Any = (
+        select(*columns)
+        .select_from(Trade)
+        .join(Buyer, col(Buyer.id) == Trade.buyer_id)
+        .join(Seller, col(Seller.id) == Trade.seller_id)
+        .where(col(Trade.state).in_(IMPORTABLE))
+        .group_by(*columns)
+        .having(func.count() > 1)
+    )
+    return {tuple(row) for row in session.exec(query)}
+
+
+ENDED_WITH_REASON: Final = frozenset({TradeState.CANCELLED, TradeState.TERMINATED, TradeState.REVERSED})
+
+
+def reasons_of(session: Session, trades: Iterable[Trade]) -> dict[TradeId, str]:
+    """Give why these trades were cancelled, terminated or reversed: as the event says, else the proposal that was agreed to."""
+    ended = [trade for trade in trades if trade.state in ENDED_WITH_REASON]
+    leaves = select(Event.position, Event.leaf).where(col(Event.position).in_([trade.changed_at for trade in ended]))
+    told = {position: orjson.loads(leaf)["facts"].get("reason") for position, leaf in session.exec(leaves)}
+    agreed = {trade.id: _agreed(trade) for trade in ended}
+    reasons = select(Proposal.id, Proposal.reason).where(col(Proposal.id).in_(set(agreed.values()) - {None}))
+    proposed: dict[int | None, str] = dict(session.exec(reasons).all())
+    return {trade.id: told[trade.changed_at] or proposed[agreed[trade.id]] for trade in ended}
+
+
+def _agreed(trade: Trade) -> int | None:
+    return trade.reversal_id if trade.state is TradeState.REVERSED else trade.termination_id
+
+
+def count_waiting(session: Session) -> int:
+    """Count the reversals and terminations that wait for somebody's agreement."""
+    kinds = (ProposalKind.REVERSAL, ProposalKind.TERMINATION)
+    query = select(func.count()).select_from(Proposal)
+    return session.exec(query.where(Proposal.state == ProposalState.OPEN, col(Proposal.kind).in_(kinds))).one()

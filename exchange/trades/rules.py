@@ -84,11 +84,12 @@ def check_who(step: TradeStep, side: Side, proposer: Side) -> None:
         raise NotYourStep("This is the parties' step." if side is Side.EXCHANGE else "This is the exchange's step.")
 
 
-def check_terms(terms: Terms) -> None:
-    """Check terms. Raises TradeFieldsWrong, AmountWrong."""
+def check_terms(terms: Terms, *, old: bool = False) -> None:
+    """Check terms; an old order may keep the number that it was given. Raises TradeFieldsWrong, AmountWrong."""
     check_fields(
         terms.quantity,
         terms.acceptance_window_days,
+        numbered=old,
         purpose=terms.purpose,
         contract_number=terms.contract_number,
         delivery_terms=terms.delivery_terms,
@@ -97,7 +98,7 @@ def check_terms(terms: Terms) -> None:
     check_price(terms.price)
 
 
-def check_fields(
+def check_fields(  # noqa: PLR0913 - all that is not an amount
     quantity: int,
     acceptance_window_days: int,
     *,
@@ -105,19 +106,12 @@ def check_fields(
     contract_number: str | None,
     delivery_terms: str | None,
     contract_sha256: str | None = None,
+    numbered: bool = False,
 ) -> None:
-    """Check what is not an amount. Raises TradeFieldsWrong."""
-    faults = text_faults(
-        [
-            ("purpose", purpose, PARAGRAPH_LIMIT),
-            ("contract_number", contract_number, REFERENCE_LIMIT),
-            ("delivery_terms", delivery_terms, PARAGRAPH_LIMIT),
-        ]
+    """Check what is not an amount; only where it was numbered by an exchange, an order's number looks like one. Raises TradeFieldsWrong."""
+    faults = word_faults(
+        numbered=numbered, purpose=purpose, contract_number=contract_number, delivery_terms=delivery_terms
     )
-    if contract_number is not None and read_id(Prefix.TRADE, contract_number) is not None:
-        faults.append(
-            Fault("/contract_number", "must not look like the id of a trade, which numbers orders that have no number")
-        )
     if not 0 < quantity <= QUANTITY_LIMIT:
         faults.append(Fault("/quantity", f"must lie between 1 and {QUANTITY_LIMIT}"))
     if not 0 <= acceptance_window_days <= WINDOW_LIMIT_DAYS:
@@ -125,6 +119,36 @@ def check_fields(
     if contract_sha256 is not None and not is_sha256(contract_sha256):
         faults.append(Fault("/contract_sha256", SHA256_RULE))
     refuse(faults)
+
+
+WORDS: Final = {
+    "purpose": PARAGRAPH_LIMIT,
+    "contract_number": REFERENCE_LIMIT,
+    "delivery_terms": PARAGRAPH_LIMIT,
+    "buyer_ref": REFERENCE_LIMIT,
+    "seller_ref": REFERENCE_LIMIT,
+}
+"""What a trade says in words, each with its limit in characters: all of it may hold a typo."""
+
+
+def word_faults(*, numbered: bool = False, **words: str | None) -> list[Fault]:
+    """Give the rules that words of a trade break; a missing one breaks none. `numbered` lets an exchange have numbered its contract."""
+    faults = text_faults((name, said, WORDS[name]) for name, said in words.items())
+    number = words.get("contract_number")
+    if number is not None and not numbered and read_id(Prefix.TRADE, number) is not None:
+        faults.append(
+            Fault("/contract_number", "must not look like the id of a trade, which numbers orders that have no number")
+        )
+    return faults
+
+
+def check_correction(field: str, after: str | None) -> None:
+    """Check what shall stand in a field from now on. Raises TradeFieldsWrong."""
+    if field not in WORDS:
+        refuse([Fault("/field", "must be one of " + ", ".join(WORDS))])
+    if after is None and field in {"purpose", "contract_number"}:
+        refuse([Fault("/value", f"must be given: every trade has a {field}")])
+    refuse([Fault("/value", fault.rule) for fault in word_faults(**{field: after})])
 
 
 def refuse_given(**given: object) -> None:
@@ -212,8 +236,11 @@ class OldDates:
     received_on: date | None
 
 
-def check_old_dates(state: TradeState, days: OldDates) -> None:
-    """Check that an old trade has the days that its state needs, in order. Raises TradeFieldsWrong."""
+def check_old_dates(state: TradeState, days: OldDates, *, told_later: bool = False) -> None:
+    """Check that an old trade has the days that its state needs, in order. Raises TradeFieldsWrong.
+
+    What was made elsewhere, a filing or an auction, may have been put forward here (`proposed_on`) after it was made.
+    """
     counts = state in {TradeState.CONTRACTED, TradeState.TERMINATED}
     ends = state in {TradeState.CANCELLED, TradeState.TERMINATED}
     faults = []
@@ -222,7 +249,7 @@ def check_old_dates(state: TradeState, days: OldDates) -> None:
     if ends != (days.ended_on is not None):
         faults.append(Fault("/ended_on", "must be given for what was cancelled or terminated, and only then"))
     named = [("proposed_on", days.proposed_on), ("effective_on", days.effective_on), ("ended_on", days.ended_on)]
-    given = [(name, day) for name, day in named if day is not None]
+    given = [(name, day) for name, day in named if day is not None and not (told_later and name == "proposed_on")]
     faults += [
         Fault(f"/{name}", f"must not lie before {before}")
         for (before, earlier), (name, day) in pairwise(given)

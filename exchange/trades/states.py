@@ -52,6 +52,10 @@ OPEN: Final = frozenset({TradeState.PROPOSED, TradeState.CONFIRMED, TradeState.F
 """Nothing counts yet, and something is to be done: a member with such trades cannot withdraw."""
 
 
+IMPORTABLE: Final = frozenset(set(TradeState) - {TradeState.FILED, TradeState.REJECTED})
+"""What an old trade can be recorded as; filings that nobody has decided, or that were rejected, stay where they were filed."""
+
+
 class Who(StrEnum):
     """Whose step it is."""
 

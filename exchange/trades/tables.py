@@ -2,9 +2,9 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlalchemy import CheckConstraint, Index
+from sqlalchemy import CheckConstraint, Index, text
 
 from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, column, named, one_of
 from exchange.identifiers import ListingId, MemberId, ProductId, ProposalId, TradeId, VersionId
@@ -36,6 +36,11 @@ class Side(StrEnum):
     EXCHANGE = "exchange"
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """Let an index hold only some rows."""
+    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
+
+
 class Trade(Stored, table=True):
     """A buyer, a seller and a product version, on terms. Once contracted, a trigger freezes what the contract says."""
 
@@ -58,6 +63,9 @@ class Trade(Stored, table=True):
         Index(None, "buyer_id", "id"),
         Index(None, "seller_id", "id"),
         Index(None, "state", "id"),
+        Index(None, "contract_number", "id"),
+        Index(None, "effective_on", "id"),
+        *(Index(None, ref, "id", **_where(f"{ref} IS NOT NULL")) for ref in ("buyer_ref", "seller_ref")),
     )
     sort: ClassVar = Sort.CURRENT
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar
 
+from exchange.clock import FIRST_BUSINESS_DAY
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Needs, UnitOfWork
 from exchange.problems import Conflict, Fault, Invalid
@@ -15,7 +16,7 @@ from exchange.volume.tables import BOOKS_ID, ClosedMonth, Closing
 class MonthWrong(Invalid):
     """Only a whole month that is over can be closed."""
 
-    remedy = "Name a past month by its first day."
+    remedy = "Name a month that is over, from the exchange's beginning on."
 
 
 class MonthOutOfTurn(Conflict):
@@ -34,9 +35,13 @@ class CloseMonth(Command):
     """Its first day."""
 
     def __post_init__(self) -> None:
-        """Take first days only."""
+        """Take first days only, and none before there was an exchange. Raises MonthWrong."""
         if self.month.day != 1:
             raise MonthWrong("A month is named by its first day.", Fault("/month", "must be the first day of a month"))
+        # The first month closed is free, and each later one must follow: one closed too early could never be mended.
+        if rules.last_day(self.month) < FIRST_BUSINESS_DAY:
+            rule = f"must not lie before {FIRST_BUSINESS_DAY:%Y-%m}"
+            raise MonthWrong("There was no exchange yet.", Fault("/month", rule))
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask how far the months are closed."""
@@ -46,7 +51,7 @@ class CloseMonth(Command):
         """Close it."""
         end = rules.last_day(self.month)
         if end >= work.today:
-            raise MonthWrong(f"The month {self.month:%Y-%m} is not over.")
+            raise MonthWrong(f"The month {self.month:%Y-%m} is not over.", Fault("/month", "must be over"))
         through = closed_through(work)
         if through is not None and self.month != rules.next_month(through):
             raise MonthOutOfTurn(

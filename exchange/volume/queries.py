@@ -44,8 +44,24 @@ class Volume:
 NOTHING: Final = Volume(Money(0), Money(0), Money(0), 0)
 
 
+# Literals, not parameters: PostgreSQL would take two of them for different ones in SELECT and GROUP BY.
+_BAR: Final[Any] = literal_column("'|'")
+_CUBE: Final[Any] = (
+    col(VolumeEntry.sector)
+    + _BAR
+    + col(VolumeEntry.kind)
+    + _BAR
+    + func.substr(col(VolumeEntry.region), literal_column("1"), literal_column("2"))
+    + _BAR
+    + col(VolumeEntry.venue)
+    + _BAR
+    + col(VolumeEntry.mode)
+    + _BAR
+    + case((col(VolumeEntry.related), literal_column("'related'")), else_=literal_column("'unrelated'"))
+)
 ENTRY_COLUMN: Final[dict[Dimension, Any]] = {
     Dimension.VENUE: col(VolumeEntry.venue),
+    Dimension.CUBE: _CUBE,
     Dimension.BUYER: col(VolumeEntry.buyer_id),
     Dimension.SELLER: col(VolumeEntry.seller_id),
     Dimension.PRODUCT: col(VolumeEntry.product_id),

@@ -1,0 +1,40 @@
+"""Waiting for what happens next."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from exchange.database import Database
+from exchange.journal.queries import present
+
+LOOK_S: Final = 0.25
+"""So often it is looked whether the journal went on, however many wait."""
+
+
+class HeadWatch:
+    """Looks for all who wait whether the journal went on: the database is asked a few times a second, however many they are."""
+
+    def __init__(self, database: Database) -> None:
+        """Watch a database."""
+        self._database = database
+        self._looking = asyncio.Lock()
+        self._looked_at = -LOOK_S
+        self._position = 0
+
+    async def position(self) -> int:
+        """Give the last position, as known a quarter of a second ago at most."""
+        async with self._looking:
+            if time.monotonic() >= self._looked_at + LOOK_S:
+                self._position = (await self._database.read(present)).position
+                self._looked_at = time.monotonic()
+        return self._position
+
+    async def wait(self, position: int, until: float, stopping: Callable[[], bool]) -> bool:
+        """Wait until the journal has gone beyond a position; False where time is over first, or the service stops."""
+        while await self.position() <= position:
+            rest = min(LOOK_S, until - time.monotonic())
+            if rest <= 0 or stopping():
+                return False
+            await asyncio.sleep(rest)
+        return True

@@ -1,0 +1,102 @@
+"""The server: started with its log, and stopped so that whoever asked in time is answered.
+
+Told to stop (SIGTERM, SIGINT), it goes through these steps:
+
+1. `/readyz` says 503, each answer ends its connection, and new connections are still taken: for `EXCHANGE_DRAIN_S` seconds, and always
+   for a moment in which what has reached this machine is read.
+2. It listens no more; who connected before is served. What is in flight has `EXCHANGE_STOP_S` seconds.
+3. The journal commits what waits; then the process ends with 0.
+"""
+
+import asyncio
+import logging
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from exchange import __version__
+from exchange.database import Database
+from exchange.problems import Unavailable
+from exchange.settings import Settings
+
+LINGER_S: Final = 0.2
+"""So long, at least, it reads on from all connections: who asked before the signal is heard, however busy the loop was."""
+
+log = logging.getLogger(__name__)
+
+
+class CannotListen(Unavailable):
+    """The server cannot listen there."""
+
+    remedy = "Choose another --host or --port."
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """Listen. Raises CannotListen."""
+    try:
+        opened = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise CannotListen(f"{error.strerror}.") from None
+    opened.setblocking(False)
+    return opened
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but for its end."""
+
+    def __init__(self, app: FastAPI, chosen: Settings) -> None:
+        """Take the application."""
+        self._state = app.state
+        self._drain_s = max(chosen.drain_s, LINGER_S)
+        self._database = str(Database(chosen.database_url))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                server_header=False,
+                access_log=False,
+                log_config=None,
+                timeout_graceful_shutdown=chosen.stop_s,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        log.info("serving", extra={"version": __version__, "database": self._database})
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, step by step."""
+        log.info("stopping")
+        self._state.stopping = True
+        await asyncio.sleep(self._drain_s)
+        await self._listen_no_more(sockets or [])
+        await asyncio.sleep(LINGER_S)
+        await super().shutdown(sockets)
+        log.info("stopped")
+
+    async def _listen_no_more(self, sockets: list[socket.socket]) -> None:
+        # To close a listening socket resets the connections that the kernel has made on it and nobody has taken: take them first.
+        twins = [one.dup() for one in sockets]
+        for server in self.servers:
+            server.close()
+        taken: list[socket.socket] = []
+        for twin in twins:
+            with twin, suppress(BlockingIOError):
+                while True:
+                    taken.append(twin.accept()[0])
+        for one in taken:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, one)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
