@@ -26,12 +26,15 @@ from doors import refused
 from exchanges import Exchange, a_price
 from markets import Load, Server, ask, assert_sound, server
 from proxy import PASSED_ON, Cut, Proxy
+from sqlalchemy.exc import DBAPIError
 
 from exchange.clock import now
+from exchange.database import Database, is_away
 from exchange.journal import postgres
 from exchange.journal.commands import Answer, Job
 from exchange.journal.journal import Journal
 from exchange.journal.postgres import PostgresStore
+from exchange.journal.queries import present
 from exchange.trades.commands import TakeListing
 
 CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "5"))
@@ -149,6 +152,32 @@ def test_a_job_whose_commit_is_cut_off_is_done_once_and_answered(
         assert {answer.replayed for answer in answers} == {cut in PASSED_ON}
         assert len(exchange.dump()["Trade"]) == 5
         assert_sound(exchange)
+
+
+@pytest.mark.postgres
+def test_a_farewell_that_comes_while_nothing_is_asked_costs_no_write_and_at_most_one_read(postgres_url: str) -> None:
+    with Exchange.on_postgres(postgres_url, now=now()) as exchange:
+        offer, buyer = exchange.a_listing(), exchange.a_member()
+        first, second = (Job((TakeListing(offer.id, 1, a_price(), "use"),), buyer.by, f"{n}", b"") for n in range(2))
+
+        async def through_the_proxy() -> int:
+            async with Proxy(postgres_url) as proxy:
+                database = Database(proxy.url)
+                async with Journal(PostgresStore(proxy.url, now, secrets.token_bytes)) as journal:
+                    await journal.do(first)
+                    await database.read(present)
+                    proxy.say_farewell()
+                    await asyncio.sleep(0.1)
+                    answer = await journal.do(second)
+                    with pytest.raises(DBAPIError) as refused:
+                        await database.read(present)
+                    assert is_away(refused.value)
+                    assert (await database.read(present)).position == answer.position
+                await database.close()
+                return proxy.connections
+
+        assert asyncio.run(through_the_proxy()) == 4
+        assert len(exchange.dump()["Trade"]) == 2
 
 
 # A disk that is full

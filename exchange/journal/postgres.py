@@ -43,6 +43,7 @@ LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a farewell that came while nothing was asked leaves the driver at odds with itself
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     OSError,
