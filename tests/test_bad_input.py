@@ -1,5 +1,7 @@
 """Bad requests against every route: refused in one shape, naming the field, repeating nothing, and leaving nothing behind."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -347,6 +349,34 @@ def test_a_batch_that_is_none_is_refused(door: Door, name: str) -> None:
     told(door.ask("POST", f"/v1{batches.PATH}{query}", key, raw), status, kind)
 
     assert digest(door) == before
+
+
+def test_lines_that_are_too_many_are_counted_and_not_read() -> None:
+    began = time.process_time()
+
+    with pytest.raises(batches.BatchTooLong):
+        batches.read_items(b"{\n" * 1_000_000, lines=True)
+
+    # Read, they would take half a minute.
+    assert time.process_time() - began < 5
+
+
+def test_others_are_served_while_a_long_batch_is_read(door: Door) -> None:
+    key = door.of(door.place.a_member())
+    raw = b"[" + b"1," * 500_000 + b"1]"
+
+    async def run() -> int:
+        served = 0
+        await door.send("POST", f"/v1{batches.PATH}", key, b"[]")
+        batch = asyncio.create_task(door.send("POST", f"/v1{batches.PATH}", key, raw))
+        while not batch.done():
+            await asyncio.sleep(0)
+            await door.send("GET", "/livez")
+            served += 1
+        told(await batch, 422, "batch-too-long")
+        return served
+
+    assert door.wait(run()) > 5
 
 
 @pytest.mark.parametrize(
