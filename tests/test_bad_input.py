@@ -26,6 +26,7 @@ from bad_inputs import (
     bad_months,
     bad_queries,
     bad_references,
+    having,
     sending,
 )
 from cluster import Cluster
@@ -349,6 +350,38 @@ def test_a_batch_that_is_none_is_refused(door: Door, name: str) -> None:
     told(door.ask("POST", f"/v1{batches.PATH}{query}", key, raw), status, kind)
 
     assert digest(door) == before
+
+
+LIMITS = {
+    "apply_for_membership": {
+        "legal_name": 120,
+        "short_name": 120,
+        "legal_representative": 120,
+        "address": 200,
+        "contact": 120,
+    },
+    "describe_version": {"title": 120, "abstract": 600, "scenarios": 600, "coverage": 120, "ip_registration": 64},
+    "create_trade": {"purpose": 600, "contract_number": 64, "delivery_terms": 600, "external_ref": 64},
+    "admit_member": {"reason": 600},
+    "create_key": {"person": 120},
+}
+"""How many characters a text may have, of up to four bytes each."""
+
+
+@pytest.mark.parametrize("operation", LIMITS)
+def test_texts_are_taken_up_to_their_limit_whatever_their_characters_weigh(door: Door, operation: str) -> None:
+    limits = LIMITS[operation]
+    longest = {name: "\U00020000" * limit for name, limit in limits.items()}
+    request = good(door, operation)
+
+    for name, limit in limits.items():
+        for character in ("x", "\U00020000"):
+            answer = send(door, having(f"/{name}", character * (limit + 1))(request.sent))
+            [fault] = told(answer, 422)["errors"]
+            assert fault == {"pointer": f"/{name}", "rule": f"must have at most {limit} characters"}
+    whole = request.sent.with_body(request.sent.body | longest)
+
+    assert send(door, whole).status_code == request.wish.status
 
 
 def test_lines_that_are_too_many_are_counted_and_not_read() -> None:
