@@ -1,6 +1,9 @@
 """No question reads more as the exchange grows: each query of the doors is asked on a small and on a grown exchange, and measured."""
 
 import asyncio
+import importlib
+import inspect
+import pkgutil
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +21,8 @@ from exchanges import TABLES, Party, terms_of
 from sqlalchemy import Column, Date, Engine, event, func, select
 from sqlmodel import Session
 
-from exchange.access.queries import operators_exist
+from exchange import cli, imports
+from exchange.access.queries import caller_by_secret, operators_exist
 from exchange.api.doors import Read
 from exchange.api.lists import Page
 from exchange.app import GROUPS
@@ -30,6 +34,7 @@ from exchange.journal.events import genesis_leaf, leaf_hash
 from exchange.journal.schema import schema_of
 from exchange.listings.tables import Sector
 from exchange.members.states import MemberState
+from exchange.regulator.queries import summary
 from exchange.trades.commands import ProposeReversal, RecordAuction
 from exchange.trades.queries import open_reversals
 from exchange.trades.states import TradeState
@@ -190,6 +195,8 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "exchange keys create": operators_exist,
 }
 """What the command line asks."""
+ASKED_BY_DOORS = {caller_by_secret, summary}
+"""What it asks as the API does."""
 
 
 @contextmanager
@@ -465,6 +472,22 @@ def test_no_question_reads_more_as_the_exchange_grows(
     assert [(one.before, one.after) for one in found] == [(one.before, one.before) for one in found]
     wrong = [(too_much(operation, cost), cost.plan) for one in found for cost in one.costs]
     assert not [plan for tables, plan in wrong if tables], "\n\n".join(plan for tables, plan in wrong if tables)
+
+
+def test_everything_that_the_command_line_asks_is_asked() -> None:
+    modules = [
+        importlib.import_module(found.name)
+        for package in (cli, imports)
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
+    found: set[object] = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if inspect.isfunction(value) and value.__module__.endswith(".queries")
+    }
+
+    assert found == {*QUERIES.values(), *ASKED_BY_DOORS}
 
 
 def test_everything_that_can_be_asked_is_asked() -> None:
