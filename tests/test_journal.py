@@ -51,7 +51,7 @@ from exchange.ledger.tables import Entry, EntryKind, Transfer
 from exchange.listings.commands import RegisterProduct
 from exchange.listings.tables import ProductKind
 from exchange.members.commands import AdmitMember, ApplyForMembership, StartReview
-from exchange.members.tables import Company, Member, MemberHistory
+from exchange.members.tables import Company, Member, MemberFact, MemberHistory
 from exchange.money import Money
 from exchange.problems import Conflict, Unauthenticated
 from exchange.trades.commands import ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
@@ -563,6 +563,32 @@ def test_who_asks_for_what_is_not_loaded_is_told_what(work: UnitOfWork) -> None:
 
     assert one.value.args == ("Member", None)
     assert other.value.args == ("MemberHistory", ("member_id",))
+
+
+def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWork) -> None:
+    schema, by = schema_of(MemberHistory), ("member_id",)
+    work.put(schema, by, [7], [])
+
+    def add(number: int) -> MemberHistory:
+        return work.insert(
+            MemberHistory,
+            position=9,
+            number=number,
+            member_id=MemberId(7),
+            fact=MemberFact.STATE,
+            value="active",
+            effective_on=MORNING.date(),
+        )
+
+    row = add(1)
+    mark = work.mark()
+    add(2)
+    work.take_back(mark)
+
+    assert work.all(MemberHistory, 7, by) == [row]
+    assert work.has(Need(MemberHistory, (9, 1)))
+    assert not work.has(Need(MemberHistory, (9, 2)))
+    assert work.asks() == [Insert(schema, [row])]
 
 
 def test_keys_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
