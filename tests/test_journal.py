@@ -304,12 +304,14 @@ class Odd(Command):
     recorded_at: datetime
 
     def needs(self, work: UnitOfWork) -> Needs:
-        yield [Need(Batch, self.recorded_at, ("recorded_at",))]
+        yield [Need(Batch, self.recorded_at, ("recorded_at",)), Need(PartyCounter, 4711)]
 
     def decide(self, work: UnitOfWork) -> Result:
+        held = work.find(PartyCounter, 4711)
         work.add(PartyCounter, (4711,), 2)
         work.tell("test.done")
-        return {"first": work.get(Batch, self.recorded_at, ("recorded_at",)).first}
+        first = work.get(Batch, self.recorded_at, ("recorded_at",)).first
+        return {"first": first, "held": held.events if held else 0}
 
 
 def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
@@ -323,7 +325,7 @@ def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
         again = one.do(Odd(batch.recorded_at), operator)
 
         assert all(isinstance(outcome, Answer) for outcome in outcomes)
-        assert again["first"] == batch.first
+        assert (again["first"], again["held"]) == (batch.first, 4)
         assert one.rows(PartyCounter) == [(4711, 6)]
 
 
