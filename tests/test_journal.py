@@ -42,10 +42,7 @@ from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
-<<<<<<< HEAD
-=======
 from exchange.journal.postgres import PostgresStore
->>>>>>> mutants
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
@@ -163,7 +160,6 @@ def test_a_command_that_the_database_refuses_fails_alone_by_halves(stored: Excha
     assert [batch.last - batch.first for batch in stored.batches()][-2:] == [1, 0]
 
 
-<<<<<<< HEAD
 def test_neighbours_of_all_sorts_of_poison_are_answered_as_if_they_were_alone(stored: Exchange) -> None:
     hows = ["fine", "needs", "fine", "decide", "check", "fine", "number", "long", "check", "fine"]
     jobs = jobs_of(stored, *hows)
@@ -184,13 +180,13 @@ def test_neighbours_of_all_sorts_of_poison_are_answered_as_if_they_were_alone(st
     assert [company.uscc for company in stored.records(Company)] == [f"{n:018}" for n in (0, 2, 5, 9)]
     for invariant in JOURNAL_INVARIANTS:
         assert stored.read(invariant.find).offending == []
-=======
+
+
 def test_a_command_that_asks_for_what_it_never_needs_is_named(exchange: Exchange) -> None:
     [outcome] = exchange.batch(wishes(exchange, "never needed"))
 
     with pytest.raises(RuntimeError, match=r"Faulty\(.+ asks for what it never needs"):
         raise outcome  # type: ignore[misc]  # it is an exception
->>>>>>> mutants
 
 
 def test_commands_of_one_job_stand_or_fall_together(exchange: Exchange) -> None:
