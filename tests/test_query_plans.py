@@ -39,9 +39,9 @@ from exchange.trades.commands import ProposeReversal, RecordAuction
 from exchange.trades.queries import open_reversals
 from exchange.trades.states import TradeState
 
-COPIES = 1_000
+COPIES = 2_500
 """So many times the exchange is put beside itself, a day later each time."""
-STEP = 1_000_000
+STEP = 100_000
 """By so much the ids of one copy differ from those of the one before."""
 ROWS = 300
 """So many rows a query may touch on PostgreSQL, for a page of ten."""
