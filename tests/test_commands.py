@@ -93,6 +93,9 @@ def test_no_account_grows_beyond_what_can_be_counted(exchange: Exchange) -> None
         exchange.a_taken_listing(buyer, offer)
 
     assert exchange.dump() == before
+    set_row(exchange, Account, number, credits_posted=SUM_LIMIT - 106_000)
+    exchange.a_taken_listing(buyer, offer)
+    assert max(account.credits_posted for account in exchange.records(Account)) == SUM_LIMIT
 
 
 def test_the_volume_does_not_grow_beyond_what_can_be_counted(exchange: Exchange) -> None:
@@ -309,6 +312,7 @@ def test_every_question_about_the_volume_is_answered_as_the_entries_say(database
         exchange.a_taken_listing(exchange.a_member(region_code="110101"), exchange.a_listing())
         exchange.a_taken_listing(buyer, offer)
         entries = exchange.records(VolumeEntry)
+        assert {entry.number for entry in entries} == {1}
         days = [first + timedelta(days=n) for n in range(-1, 3)]
         positions = [entries[1].position - 1, *(entry.position for entry in entries[2::3]), exchange.position]
         values: dict[Dimension, list[str | None]] = {

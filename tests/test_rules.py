@@ -255,8 +255,10 @@ def test_each_step_of_a_trade_is_just_its_sides(step: TradeStep, side: Side, pro
     if allowed:
         check_who(step, side, proposer)
     else:
-        with refused(NotYourStep):
+        with refused(NotYourStep) as caught:
             check_who(step, side, proposer)
+        whose = "Who proposed it" if party and ALLOWED[step] == "the other party" else "the exchange's"
+        assert (whose if party else "the parties'") in caught.value.detail
 
 
 # Codes and ids
