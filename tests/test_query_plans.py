@@ -31,6 +31,7 @@ from exchange.database import Database, connect_sqlite
 from exchange.desk.queries import QUEUES
 from exchange.identifiers import Prefix, written_id
 from exchange.journal.events import genesis_leaf, leaf_hash
+from exchange.journal.queries import present
 from exchange.journal.schema import schema_of
 from exchange.listings.tables import Sector
 from exchange.members.states import MemberState
@@ -81,14 +82,17 @@ BOTH = "sqlite postgresql"
 ALL = "buyer seller operator"
 SECTOR = "needs sector and kind beside the listing, each with an index together with id"
 OWN = "looks at a company's own trades one by one"
+NAMED = "finds all whose names have that part before it takes the first of them"
 SLOW = [
+    Slow("/v1/members?name=湖南", ALL, BOTH, NAMED),
+    Slow("/v1/search?q=湖南", "operator", BOTH, NAMED),
     Slow("/v1/listings?sector=energy", ALL, BOTH, SECTOR),
     Slow("/v1/listings?kind=report", ALL, BOTH, SECTOR),
     Slow("/v1/listings?state=listed&sector=energy&kind=dataset", ALL, BOTH, SECTOR),
     Slow("/v1/trades?state=filed", "buyer", BOTH, OWN),
     Slow("/v1/trades?mode=auction", "buyer", BOTH, OWN),
     Slow("/v1/trades?venue=off_exchange_filed", "buyer", BOTH, OWN),
-    Slow("/v1/trades?from=2028-03-02&to=2028-03-02", "buyer", BOTH, OWN),
+    Slow("/v1/trades?from=2028-03-02&to=2028-03-02", "buyer", "sqlite", OWN),
 ]
 
 
@@ -195,7 +199,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "exchange keys create": operators_exist,
 }
 """What the command line asks."""
-ASKED_BY_DOORS = {caller_by_secret, summary}
+ASKED_BY_DOORS = {caller_by_secret, present, summary}
 """What it asks as the API does."""
 
 

@@ -27,7 +27,14 @@ INDEXES = (
     ("trade", "mode", "id"),
     ("trade", "venue", "id"),
 )
-SPARSE_INDEXES = (("trade", "buyer_ref", "id"), ("trade", "seller_ref", "id"))
+SPARSE_INDEXES = (
+    ("company", "readmission_id"),
+    ("member", "expulsion_id"),
+    ("trade", "buyer_ref", "id"),
+    ("trade", "seller_ref", "id"),
+    ("trade", "termination_id"),
+    ("trade", "reversal_id"),
+)
 """Only of rows whose first column is not null."""
 
 FROZEN = "OLD.state IN ('contracted', 'terminated', 'reversed')"
