@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from exchange.api.bodies import BODY_LIMIT, Body
 from exchange.api.keys import NewKey
 from exchange.api.listings import NewListing
-from exchange.api.members import Application, MemberChange
+from exchange.api.members import Application, MemberChange, TypoBody
 from exchange.api.products import AssessmentBody, NewProduct, VersionBody
 from exchange.api.trades import AuctionResult, Confirmation, CorrectionBody, Filing, NewTrade
 
@@ -298,6 +298,7 @@ RULE: dict[type[Body], str] = {
     AuctionResult: "trade-fields-wrong",
     Confirmation: "trade-fields-wrong",
     CorrectionBody: "trade-fields-wrong",
+    TypoBody: "member-fields-wrong",
     NewKey: "key-wrong",
 }
 FORM = "fields-wrong"

@@ -322,6 +322,11 @@ def _withdraw(door: Door) -> Wish:
     return Wish(f"/v1/members/{mbr(party.id)}/withdrawal", dict(REASON), door.of(party))
 
 
+def _correct_member(door: Door) -> Wish:
+    body = {"field": "address", "value": "长沙市岳麓区麓谷大道10号", **REASON}
+    return Wish(f"/v1/members/{mbr(door.place.a_member().id)}/typo", body, door.operator)
+
+
 def _change(door: Door) -> Wish:
     body = REASON | {
         "legal_name": "湖南新名有限公司",
@@ -484,6 +489,7 @@ WRITES: dict[str, Callable[[Door], Wish]] = {
     "reinstate_member": _member(MemberState.SUSPENDED, "reinstatement"),
     "withdraw_member": _withdraw,
     "change_member": _change,
+    "correct_member": _correct_member,
     "propose_expulsion": _member(MemberState.ACTIVE, "expulsion", 202),
     "approve_expulsion": _approve_expulsion,
     "propose_readmission": _member(MemberState.EXPELLED, "readmission", 202),

@@ -291,6 +291,7 @@ class Model:
     def tell_of(self, member: Thing, fields: Any, day: date) -> None:
         member["roles"] = set(fields.roles)
         member["name"] = fields.legal_name
+        member["address"] = fields.address
         self.note(member, day, region=fields.region_code, group=fields.group_parent_uscc, name=fields.legal_name)
 
     def member_answer(self, number: int, **more: Any) -> Thing:
@@ -344,6 +345,12 @@ class Model:
             facts["group"] = c.group_parent_uscc
         self.note(member, c.effective_on or self.today, **facts)
         member["name"] = c.legal_name or member["name"]
+        return self.member_answer(c.member_id)
+
+    def correct_member(self, c: Any, by: Caller) -> Thing:
+        member = self.visible_member(c.member_id, by)
+        refuse(NothingChanges=member[c.field] == c.after)
+        member |= {c.field: c.after, "touched": self.position}
         return self.member_answer(c.member_id)
 
     # What needs two

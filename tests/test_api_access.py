@@ -34,7 +34,7 @@ WHO = {
             *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
             *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
             *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
-            *("create_key", "revoke_key", "correct_trade"),
+            *("create_key", "revoke_key", "correct_trade", "correct_member"),
         ),
         "operator",
     ),

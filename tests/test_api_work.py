@@ -508,6 +508,27 @@ def test_the_account_of_who_was_never_admitted_stands_at_nothing(sqlite_door: Do
 # Correcting
 
 
+def test_a_typo_in_a_member_is_mended_and_what_stood_there_is_kept(door: Door) -> None:
+    member = door.place.a_member()
+    path = f"/v1/members/{mbr(member.id)}"
+    before = door.get(path, door.operator)
+
+    for field, value in (("address", "长沙市岳麓区10号"), ("industry_code", "I6520"), ("short_name", "湘江数据")):
+        door.post(f"{path}/typo", door.operator, {"field": field, "value": value, **REASON}, status=200)
+
+    shown = door.get(path, door.of(member))
+    assert (shown["address"], shown["industry_code"], shown["short_name"]) == ("长沙市岳麓区10号", "I6520", "湘江数据")
+    kept = {row.field: (row.before, row.subject) for row in door.place.records(Correction)}
+    assert kept == {name: (before[name], mbr(member.id)) for name in ("address", "industry_code", "short_name")}
+    assert door.get("/v1/members", door.operator, name="xjsj")["data"][0]["id"] == mbr(member.id)
+    for wrong in (
+        {"field": "legal_name", "value": "x"},
+        {"field": "uscc", "value": "x"},
+        {"field": "address", "value": ""},
+    ):
+        refused(door.ask("POST", f"{path}/typo", door.operator, wrong | REASON), 422, "member-fields-wrong")
+
+
 def test_a_typo_is_mended_and_what_stood_there_is_kept(door: Door) -> None:
     sale = door.place.a_trade(terms=terms_of("HT-2O26-1"))
     path, key = f"/v1/trades/{trd(sale.id)}", door.of(sale.buyer)

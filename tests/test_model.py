@@ -261,6 +261,11 @@ class Wishes:
         command = members.ChangeMember(MemberId(number), REASON, effective_on=given, **self.one_of(changes))
         return command, self.operator()
 
+    def typo_of_member(self) -> Wanted:
+        number = self.likely(list(self.model.members), [])
+        address = self.one_of(["长沙市岳麓区", "长沙市岳麓区麓谷大道1号"])
+        return members.CorrectMember(MemberId(number), "address", address, REASON), self.operator()
+
     def expulsion(self) -> Wanted:
         model = self.model
         proposed = [n for n, m in model.members.items() if m["expulsion"] and not self.approved(m["expulsion"])]
@@ -664,7 +669,9 @@ def several(**weights: int) -> list[Callable[[Wishes], Wanted]]:
 
 FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
     "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1),
-    "companies": several(application=1, member_step=5, correction=2, change=3, expulsion=3, readmission=3),
+    "companies": several(
+        application=1, member_step=5, correction=2, change=3, typo_of_member=1, expulsion=3, readmission=3
+    ),
     "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
     "openings": several(taking=4, proposal=4, filing=3, auction=2, old_trade=3),
     "steps": several(trade_step=12, typo=1),

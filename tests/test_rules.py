@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from stdnum.cn import uscc as uscc_standard
 
 from exchange.access.commands import CreateKey, KeyWrong
+from exchange.access.corrections import NothingChanges
 from exchange.access.tables import Role
 from exchange.clock import SHANGHAI, business_day, instant_text
 from exchange.identifiers import MemberId, Prefix, TradeId, VersionId, is_sha256, is_uscc, read_id, written_id
@@ -43,7 +44,7 @@ from exchange.listings.tables import (
     ProductKind,
     ProductVersion,
 )
-from exchange.members.commands import ChangeMember, NothingChanges, ReasonWrong, RecordMember, StartReview
+from exchange.members.commands import ChangeMember, ReasonWrong, RecordMember, StartReview
 from exchange.members.rules import MemberFieldsWrong, MemberStepWrong, check_company, check_fields, standing_on
 from exchange.members.rules import next_state as next_member_state
 from exchange.members.states import ENDED, MemberState, MemberStep

@@ -27,7 +27,7 @@ from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet, wants
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
 from exchange.members.queries import MemberFilter, find_member, list_members
-from exchange.members.rules import CompanyFields
+from exchange.members.rules import CORRECTABLE, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
 from exchange.trades.queries import Balances, StatementLine, statement
@@ -74,6 +74,15 @@ class NewApplication(Application):
     uscc: str = Field(
         description="GB 32100-2015; a member's key applies for its own company only", examples=[USCC_EXAMPLE]
     )
+
+
+class TypoBody(Reasoned):
+    """A typo mended: which field, what shall stand there, and why."""
+
+    model_config = example(field="address", value="长沙市岳麓区麓谷大道10号", reason="A digit was left out.")
+
+    field: str = Field(description=f"one of {', '.join(CORRECTABLE)}", examples=["address"])
+    value: str = Field(description="what shall stand there")
 
 
 class MemberChange(Reasoned):
@@ -360,6 +369,15 @@ ROUTES: Final[list[Route]] = [
             effective_on=body.effective_on,
         ),
         body=MemberChange,
+        prefix=Prefix.MEMBER,
+    ),
+    Write(
+        path="/members/{id}/typo",
+        operation="correct_member",
+        summary="Mend a typo in what a member is recorded with: what stood there before is kept",
+        commands=(commands.CorrectMember,),
+        make=lambda body, number, _: commands.CorrectMember(MemberId(number), body.field, body.value, body.reason),
+        body=TypoBody,
         prefix=Prefix.MEMBER,
     ),
     *_two("expulsion", "expulsion", "expel a member", commands.ProposeExpulsion, commands.ApproveExpulsion),

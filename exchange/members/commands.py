@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Final
 
+from exchange.access.corrections import NothingChanges, correct
 from exchange.access.proposals import approve, propose, refuse_second
 from exchange.access.tables import Proposal, ProposalKind, Role
 from exchange.identifiers import MemberId, Prefix, ProposalId, written_id
@@ -70,12 +71,6 @@ class StillOpen(Conflict):
     """The member has open trades."""
 
     remedy = "Contract or cancel them first."
-
-
-class NothingChanges(Invalid):
-    """The request changes nothing."""
-
-    remedy = "Give at least one field with a new value."
 
 
 class ReasonWrong(Invalid):
@@ -497,6 +492,36 @@ class ChangeMember(Command):
         _name(work, member, _known(work, member))
         note(work, member, day, *facts)
         work.tell("member.changed", member.id, reason=self.reason)
+        return answer(member)
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectMember(Command):
+    """Mend a typo in what a member is recorded with. A new name, place or group is no typo: those are changes, and have their day."""
+
+    allowed: ClassVar = OPERATOR_ONLY
+
+    member_id: MemberId
+    field: str
+    after: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        """Check field, text and reason. Raises MemberFieldsWrong, ReasonWrong."""
+        rules.check_correction(self.field, self.after)
+        check_reason(self.reason)
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for the member and its names."""
+        yield [*party_needed(self.member_id), _names_needed(self.member_id)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        """Write the correction and change the field. Raises NothingChanges."""
+        member = work.get(Member, self.member_id)
+        work.met(member.changed_at)
+        correct(work, member, written_id(Prefix.MEMBER, member.id), self.field, self.after, self.reason)
+        _name(work, member, _known(work, member))
+        work.tell("member.typo_corrected", member.id, reason=self.reason)
         return answer(member)
 
 

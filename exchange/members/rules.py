@@ -1,7 +1,7 @@
 """What must hold of members: pure."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -142,11 +142,30 @@ def field_faults(fields: CompanyFields) -> list[Fault]:
         ]
     )
     faults += place_faults(fields.region_code, fields.group_parent_uscc)
-    if not _INDUSTRY.fullmatch(fields.industry_code):
-        faults.append(Fault("/industry_code", "must be a code of GB/T 4754, as I6510"))
+    faults += industry_faults(fields.industry_code)
     if not fields.roles or len(set(fields.roles)) < len(fields.roles) or not set(fields.roles) <= set(MemberRole):
         faults.append(Fault("/roles", "must name provider, consumer or service_org, at least one, each once"))
     return faults + evidence_faults(fields.evidence)
+
+
+def industry_faults(code: str) -> list[Fault]:
+    """Check an industry's code."""
+    return [] if _INDUSTRY.fullmatch(code) else [Fault("/industry_code", "must be a code of GB/T 4754, as I6510")]
+
+
+CORRECTABLE: Final[dict[str, Callable[[str], list[Fault]]]] = {
+    "short_name": lambda said: name_faults(None, said),
+    "address": lambda said: text_faults([("address", said, ADDRESS_LIMIT)]),
+    "industry_code": industry_faults,
+}
+"""What of a member may hold a typo, and has no history of its own; with the check of what shall stand there."""
+
+
+def check_correction(field: str, after: str) -> None:
+    """Check what shall stand in a field from now on. Raises MemberFieldsWrong."""
+    if field not in CORRECTABLE:
+        refuse([Fault("/field", "must be one of " + ", ".join(CORRECTABLE))])
+    refuse([Fault("/value", fault.rule) for fault in CORRECTABLE[field](after)])
 
 
 def place_faults(region_code: str | None, group_parent_uscc: str | None) -> list[Fault]:

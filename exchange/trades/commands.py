@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Final
 
+from exchange.access.corrections import correct
 from exchange.access.proposals import approve, propose, refuse_second
-from exchange.access.tables import Correction, Proposal, ProposalKind, Role
+from exchange.access.tables import Proposal, ProposalKind, Role
 from exchange.identifiers import USCC_RULE, ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
 from exchange.journal.commands import Command, Result
 from exchange.journal.work import Need, Needs, UnitOfWork
@@ -17,7 +18,7 @@ from exchange.listings.offers import check_tradable, description_needed, listing
 from exchange.listings.rules import ListingNotTradable
 from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
-from exchange.members.commands import OPERATOR_ONLY, NothingChanges, ReasonWrong, check_reason
+from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
 from exchange.members.standing import (
     check_past,
     history_needed,
@@ -672,21 +673,9 @@ class CorrectTrade(Command):
         trade = work.get(Trade, self.trade_id)
         parties = parties_of(work, trade)
         work.met(trade.changed_at)
-        before: str | None = getattr(trade, self.field)
-        if before == self.after:
-            raise NothingChanges("That is what stands there already.", Fault("/value", "must differ from what it was"))
         held = work.find(Contract, contract_key(trade))
         counted = held is not None and held.trade_id == trade.id
-        work.insert(
-            Correction,
-            position=work.position,
-            subject=written_id(Prefix.TRADE, trade.id),
-            field=self.field,
-            before=before,
-            after=self.after,
-            reason=self.reason,
-        )
-        work.change(trade, changed_at=work.position, **{self.field: self.after})
+        correct(work, trade, written_id(Prefix.TRADE, trade.id), self.field, self.after, self.reason)
         if held is not None and counted and self.field == "contract_number":
             work.change(held, trade_id=None)
             take_contract(work, trade)

@@ -10,7 +10,7 @@ _WORD = (
 _CORRECTIONS = (
     "SELECT c.*, lag(c.after) OVER before_it AS stood, row_number() OVER before_it AS nth, "
     "row_number() OVER (PARTITION BY c.subject, c.field ORDER BY c.position DESC) AS from_last "
-    "FROM correction c WHERE c.field IN ('purpose', 'contract_number', 'delivery_terms') "
+    "FROM correction c WHERE c.subject LIKE 'trd!_%' ESCAPE '!' AND c.field IN ('purpose', 'contract_number', 'delivery_terms') "
     "WINDOW before_it AS (PARTITION BY c.subject, c.field ORDER BY c.position)"
 )
 _COUNTED = "('contracted', 'terminated', 'reversed')"
