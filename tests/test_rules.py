@@ -257,8 +257,9 @@ def test_each_step_of_a_trade_is_just_its_sides(step: TradeStep, side: Side, pro
     else:
         with refused(NotYourStep) as caught:
             check_who(step, side, proposer)
-        whose = "Who proposed it" if party and ALLOWED[step] == "the other party" else "the exchange's"
-        assert (whose if party else "the parties'") in caught.value.detail
+        own = ALLOWED[step] == "the other party" and side == proposer
+        said = "Who proposed it" if own else "the exchange's" if party else "the parties'"
+        assert said in caught.value.detail
 
 
 # Codes and ids
