@@ -627,6 +627,21 @@ def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWor
     assert work.asks() == [Insert(schema, [row])]
 
 
+def test_a_row_that_is_made_and_changed_is_told_once_as_it_came_out(work: UnitOfWork) -> None:
+    company = work.insert(
+        Company,
+        uscc="A",
+        member_id=MemberId(7),
+        live=False,
+        barred=False,
+        readmission_id=None,
+        changed_at=9,
+    )
+    work.change(company, live=True)
+
+    assert [(table, row["uscc"], row["live"]) for table, row in work.told_since(0)] == [("company", "A", 1)]
+
+
 def test_keys_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
     row = work.insert(PartyCounter, member_id=1, events=2)
     work.tell("test.done")

@@ -29,6 +29,7 @@ from exchange.listings.rules import (
     check_offer,
     check_tradable,
     check_version,
+    right_expiry,
     rights_expire_on,
     state_on,
 )
@@ -37,6 +38,7 @@ from exchange.listings.states import ListingState, ListingStep
 from exchange.listings.tables import (
     AssessmentKind,
     DataGrade,
+    DeliveryMode,
     LegalBasis,
     Listing,
     ListingHistory,
@@ -258,8 +260,9 @@ def test_each_step_of_a_trade_is_just_its_sides(step: TradeStep, side: Side, pro
     else:
         with refused(NotYourStep) as caught:
             check_who(step, side, proposer)
-        whose = "Who proposed it" if party and ALLOWED[step] == "the other party" else "the exchange's"
-        assert (whose if party else "the parties'") in caught.value.detail
+        own = ALLOWED[step] == "the other party" and side == proposer
+        said = "Who proposed it" if own else "the exchange's" if party else "the parties'"
+        assert said in caught.value.detail
 
 
 # Codes and ids
@@ -700,6 +703,7 @@ def test_a_version_that_breaks_a_rule_is_refused_by_name(name: str, value: Any) 
 def test_a_version_on_a_bound_is_taken() -> None:
     for count in (0, 10**15):
         check_version(version_fields(record_count=count))
+    check_version(version_fields(delivery_modes=tuple(DeliveryMode)))
     check_version(version_fields(title="x" * 120, abstract="x" * 600, rights=("hold", "use", "operate:2027-12-31")))
 
 
@@ -735,6 +739,11 @@ def test_rights_run_out_with_the_first_of_them(ends: list[date | None]) -> None:
     rights = [kind if end is None else f"{kind}:{end}" for kind, end in zip(kinds, ends, strict=False)]
 
     assert rights_expire_on(rights) == min((end for end in ends if end is not None), default=None)
+
+
+def test_a_right_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ValueError, match="use:"):
+        right_expiry("use:")
 
 
 @given(st.sampled_from([*ListingState, None]), DAYS, st.one_of(st.none(), DAYS), st.one_of(st.none(), DAYS))
