@@ -19,6 +19,7 @@ from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
 from exchange.app import create_app, openapi_json
 from exchange.cli.backups import backup, restore
+from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
 from exchange.cli.operating import doctor, settings
 from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
@@ -383,6 +384,7 @@ def openapi() -> None:
     typer.echo(openapi_json(), nl=False)
 
 
+app.command()(errors)
 app.command()(settings)
 app.command()(doctor)
 
