@@ -18,11 +18,13 @@ from exchange.problems import Problem, problem_types
 INTRODUCTION: Final = """\
 # What can go wrong
 
-Every refusal is of one of these types. Over HTTP it is `application/problem+json` (RFC 9457): `type` is `/problems/` and the name, an address that explains it, without a key; `detail`
-says what was wrong this time, `errors` names each field and its rule. On the command line it is one line on stderr, and the exit code. A request that
-is refused leaves nothing behind. 503 and `defect` may be sent again with the same `Idempotency-Key`; all else needs the remedy first.
+Every refusal is of one of these types. Over HTTP it is `application/problem+json` (RFC 9457): `type` is `/problems/` and the name, an address
+that explains it, without a key; `detail` says what was wrong this time, `errors` names each field and its rule. On the command line it is one
+line on stderr, and the exit code. A request that is refused leaves nothing behind. What got 503 or `defect` may be sent again with the same
+`Idempotency-Key`; all else needs the remedy first.
 
-The few without a remedy are kinds, of which the others are; those of `exchange.cli` are seen on the command line alone. This page is `exchange errors --markdown`; `exchange errors --json` is for programs.
+The few without a remedy are kinds, of which the others are; those of `exchange.cli` are seen on the command line alone.
+This page is `exchange errors --markdown`; `exchange errors --json` is for programs.
 
 """
 
