@@ -9,7 +9,7 @@ DEMO_DATABASE := sqlite:///demo/exchange.db
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
 AGAIN ?=
 
-.PHONY: help demo serve test fuzz crash mutants bench lock openapi format clean
+.PHONY: help demo serve test fuzz crash mutants bench lock openapi errors format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work
 
 openapi: $(VENV)/dev ## Write openapi/exchange.json
 	$(BIN)/exchange openapi > openapi/exchange.json
+
+errors: $(VENV)/dev ## Write docs/errors.md
+	$(BIN)/exchange errors --markdown > docs/errors.md
 
 format: $(VENV)/dev ## Format, and mend what can be mended
 	$(BIN)/ruff check --fix --show-fixes .

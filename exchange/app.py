@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from exchange import __version__, clock, revisions
 from exchange.api import (
     batches,
+    catalogue,
     desk,
     document,
     events,
@@ -105,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.add_route("/livez", health.live, methods=["GET"], name="show_life")
     app.router.add_route("/readyz", health.ready, methods=["GET"], name="show_readiness")
     app.router.add_route("/metrics", metrics.show, methods=["GET"], name="show_metrics")
+    app.router.add_route(catalogue.PATH, catalogue.show, methods=["GET"], name="show_problem")
     app.router.add_route("/", _home, methods=["GET"], name="home")
     app.router.add_route("/docs", _docs, methods=["GET"], name="docs")
     app.router.add_route("/openapi.json", _openapi, methods=["GET"], name="openapi")

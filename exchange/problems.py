@@ -52,6 +52,14 @@ class Problem(Exception):  # noqa: N818 - a refusal is a regular answer, not an 
         return (cls.__doc__ or "").strip().splitlines()[0]
 
 
+def problem_types(kind: type[Problem] = Problem) -> dict[str, type[Problem]]:
+    """Find every type of problem that is loaded, by its name: each that this process can give."""
+    found = {} if kind is Problem else {kind.type_name(): kind}
+    for sub in kind.__subclasses__():
+        found |= problem_types(sub)
+    return found
+
+
 class Malformed(Problem):
     """The request cannot be read."""
 

@@ -57,8 +57,9 @@ WHO = {
     "show_life": "nobody needs a key",
     "show_readiness": "nobody needs a key",
     "show_metrics": "nobody needs a key",
+    "show_problem": "nobody needs a key",
 }
-OPEN = {"show_life", "show_readiness", "show_metrics"}
+OPEN = {"show_life", "show_readiness", "show_metrics", "show_problem"}
 
 CLOSED = sorted(set(OPERATIONS) - OPEN)
 ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
@@ -132,11 +133,11 @@ def test_nobody_passes_without_a_live_key(door: Door, operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", sorted(OPEN))
-def test_health_is_told_to_everybody(door: Door, operation: str) -> None:
+def test_health_and_types_of_problems_are_told_to_everybody(door: Door, operation: str) -> None:
     method, path, said = OPERATIONS[operation]
 
     assert said["security"] == []
-    assert door.ask(method, path).status_code == 200
+    assert door.ask(method, path.replace("{id}", "malformed")).status_code == 200
 
 
 def test_a_revoked_key_opens_nothing(door: Door) -> None:

@@ -29,6 +29,7 @@ from exchange.cli.reading import RateColumn, progress_bar
 from exchange.database import SQLITE_PRAGMAS
 from exchange.journal.journal import Defect, Journal
 from exchange.problems import Problem, Unavailable
+from exchange.settings import SettingWrong
 
 SECRET = re.compile(r"exk_[0-9a-f]{72}")
 
@@ -317,7 +318,7 @@ def test_wrong_usage_ends_with_two(sqlite_line: CommandLine) -> None:
 def test_every_kind_of_refusal_has_its_exit_code() -> None:
     kinds = {kind for kind in Problem.__subclasses__() if kind.__module__ == "exchange.problems"}
 
-    assert set(running.EXIT_CODES) == kinds
+    assert set(running.EXIT_CODES) == kinds | {SettingWrong}
 
 
 # Trouble that can be foreseen

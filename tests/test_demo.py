@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 import typer
-from commandline import CommandLine, process
+from commandline import ROOT, CommandLine, process
 
 from exchange.cli import demonstration
 from exchange.demo.history import history
@@ -82,6 +82,12 @@ def test_the_four_years_grow_as_published(line: CommandLine) -> None:
     ]
 
     assert volumes == [6_200_000_000, 21_700_000_000, 49_700_000_000, 89_700_000_000]
+
+
+def test_the_picture_in_the_readme_is_the_one_that_it_gives(line: CommandLine, tmp_path: Path) -> None:
+    line.done("summary", "--as-of", "2023-12-31", "--svg", tmp_path / "headline.svg")
+
+    assert (tmp_path / "headline.svg").read_bytes() == (ROOT / "docs" / "headline.svg").read_bytes()
 
 
 def test_months_are_closed_to_the_end_and_no_reversal_waits(line: CommandLine, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from exchange.api import batches, health
+from exchange.api import batches, catalogue, health
 from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
 from exchange.api.shapes import Done, Rehearsed
@@ -77,7 +77,7 @@ REPLAYED: Final = {
 def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Route]]]) -> dict[str, Any]:
     """Write the document of these groups of routes, of the batch, and of the service's health."""
     models: set[type[BaseModel]] = {ProblemShape, Done, Rehearsed, NewTrade, batches.ItemsShape, batches.TogetherShape}
-    models |= {health.LiveShape, health.ReadyShape}
+    models |= {health.LiveShape, health.ReadyShape, catalogue.ProblemTypeShape}
     for _, routes in groups:
         for route in routes:
             models.add(route.body if isinstance(route, Write) else route.shape)
@@ -92,6 +92,7 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
     paths["/livez"] = {"get": _health("show_life", "Say that the process answers", health.LiveShape)}
     paths["/readyz"] = {"get": _health("show_readiness", "Say that the database can be read", health.ReadyShape, 503)}
     paths["/metrics"] = {"get": _metrics()}
+    paths[catalogue.PATH] = {"get": _problem()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -102,7 +103,7 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
-        "tags": [*({"name": tag} for tag, _ in groups), {"name": "health"}],
+        "tags": [*({"name": tag} for tag, _ in groups), {"name": "health"}, {"name": "problems"}],
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],
@@ -204,6 +205,15 @@ def _health(operation: str, summary: str, shape: type[BaseModel], *errors: int) 
         "parameters": [],
         "responses": _responses({200: _good(shape, "The answer.")}, *errors),
     }
+
+
+def _problem() -> dict[str, Any]:
+    said = _health(
+        "show_problem", "Explain a type of problem: its `type` is this address", catalogue.ProblemTypeShape, 404
+    )
+    said["responses"]["200"]["content"][catalogue.HTML_TYPE] = {"schema": {"type": "string"}}
+    name = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "examples": ["amount-wrong"]}}
+    return said | {"tags": ["problems"], "parameters": [name]}
 
 
 def _metrics() -> dict[str, Any]:

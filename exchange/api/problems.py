@@ -34,8 +34,22 @@ RETRY_AFTER_S: Final = "1"
 FILES_ALLOW: Final = "GET, HEAD"
 """What the addresses of files take, which are no routes."""
 
+
+class NoRoute(NotFound):
+    """There is nothing at this address."""
+
+    remedy = "Look at /docs for what there is."
+
+
+class MethodWrong(Malformed):
+    """This address does not take this method."""
+
+    remedy = "Look at /docs for what it takes."
+
+
 STATUS: Final[dict[type[Problem], int]] = {
     Malformed: 400,
+    MethodWrong: 405,
     Unauthenticated: 401,
     Forbidden: 403,
     NotFound: 404,
@@ -81,41 +95,31 @@ class ProblemShape(BaseModel):
     errors: list[FaultShape]
 
 
-class NoRoute(NotFound):
-    """There is nothing at this address."""
-
-    remedy = "Look at /docs for what there is."
-
-
-class MethodWrong(Malformed):
-    """This address does not take this method."""
-
-    remedy = "Look at /docs for what it takes."
+def status_of(problem: type[Problem]) -> int:
+    """Give the status of a type of problem by its kind."""
+    return next(STATUS[kind] for kind in problem.__mro__ if kind in STATUS)
 
 
-def status_of(problem: Problem) -> int:
-    """Give the status of a problem by its kind."""
-    return next(STATUS[kind] for kind in type(problem).__mro__ if kind in STATUS)
-
-
-def shape_of(problem: Problem, status: int | None = None) -> dict[str, object]:
+def shape_of(problem: Problem) -> dict[str, object]:
     """Give a problem's body."""
     return {
         "type": f"/problems/{problem.type_name()}",
         "title": problem.title(),
-        "status": status or status_of(problem),
+        "status": status_of(type(problem)),
         "detail": problem.detail or problem.title(),
         "remedy": problem.remedy,
         "errors": [{"pointer": fault.pointer, "rule": fault.rule} for fault in problem.faults],
     }
 
 
-def respond(problem: Problem, status: int | None = None, headers: dict[str, str] | None = None) -> Response:
+def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """Answer with a problem."""
-    body = shape_of(problem, status)
-    code = status or status_of(problem)
+    code = status_of(type(problem))
     return Response(
-        orjson.dumps(body), status_code=code, media_type=MEDIA_TYPE, headers=HEADERS.get(code, {}) | (headers or {})
+        orjson.dumps(shape_of(problem)),
+        status_code=code,
+        media_type=MEDIA_TYPE,
+        headers=HEADERS.get(code, {}) | (headers or {}),
     )
 
 
@@ -138,7 +142,7 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
         allowed = {"Allow": _allowed(request)}
-        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), 405, allowed)
+        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), allowed)
     return _answer(request, NoRoute("There is no such route."))
 
 
@@ -154,11 +158,9 @@ async def _away(request: Request, error: Exception) -> Response:
     return _answer(request, DatabaseAway("It could not be read."))
 
 
-def _answer(
-    request: Request, problem: Problem, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
+def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     request.scope["problem"] = problem.type_name()
-    return respond(problem, status, headers)
+    return respond(problem, headers)
 
 
 async def _defect(request: Request, error: Exception) -> Response:

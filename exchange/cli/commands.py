@@ -19,9 +19,11 @@ from exchange.access.tables import Role
 from exchange.api.summary import known_at as read_moment
 from exchange.app import create_app, openapi_json
 from exchange.cli.backups import backup, restore
+from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
 from exchange.cli.operating import doctor, settings
-from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
+from exchange.cli.picture import picture
+from exchange.cli.reading import headline, progress_bar, read_standings, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.cli.serving import Server, listener
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
@@ -340,17 +342,23 @@ def show_summary(
     known_at: Annotated[str | None, typer.Option(help="Journal position, or instant as 2023-12-31T16:00:00Z.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="In the API's shape.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file, with the months up to that day.")] = None,
 ) -> None:
     """Show the headline: members, cumulative volume, growth; for any past day, as known at any past moment.
 
     Examples:
       exchange summary --as-of 2023-12-31 --json
 
+      exchange summary --as-of 2023-12-31 --svg headline.svg
+
       exchange summary --known-at 9120
     """
     day = None if as_of is None else read_day(as_of, "as-of")
     found = wait(read_summary(day, read_moment(known_at)))
-    if as_json:
+    if svg is not None:
+        svg.write_text(picture(found, wait(read_standings(found))), encoding="utf-8")
+        console.print(f"The headline of {found.as_of} is drawn in {svg}.")
+    elif as_json:
         typer.echo(orjson.dumps(found.shape(), option=orjson.OPT_INDENT_2).decode())
     else:
         console.print(headline(found))
@@ -383,6 +391,7 @@ def openapi() -> None:
     typer.echo(openapi_json(), nl=False)
 
 
+app.command()(errors)
 app.command()(settings)
 app.command()(doctor)
 

@@ -26,7 +26,7 @@ from exchange.journal.queries import present
 from exchange.journal.replay import FOLLOWS, replay
 from exchange.money import yuan_text
 from exchange.regulator.integrity import INVARIANTS, findings
-from exchange.regulator.queries import Summary, summary
+from exchange.regulator.queries import Standing, Summary, standings, summary
 
 
 class RateColumn(ProgressColumn):
@@ -56,6 +56,12 @@ async def read_summary(as_of: date | None = None, known_at: int | datetime | Non
     """Ask for the headline."""
     async with desk() as place:
         return await place.database.read(summary, clock.business_day(clock.now()), as_of, known_at)
+
+
+async def read_standings(found: Summary) -> list[Standing]:
+    """Ask for the months that led to a headline, as known when it was."""
+    async with desk() as place:
+        return await place.database.read(standings, found.moment, found.as_of)
 
 
 def headline(found: Summary) -> Table:

@@ -47,7 +47,11 @@ T = TypeVar("T")
 FOUND_WANTING: Final = 1
 """An invariant does not hold, or rows were refused."""
 
+WRONG_USAGE: Final = 2
+DEFECT: Final = 70
+
 EXIT_CODES: Final[dict[type[Problem], int]] = {
+    SettingWrong: WRONG_USAGE,
     Malformed: 3,
     UnsupportedMedia: 3,
     TooLarge: 3,
@@ -65,8 +69,6 @@ EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done; 1 an invariant does not hold, or rows were refused; 2 wrong usage; 3 wrong input; 4 no key, or not yours to do; "
     "5 not found; 6 the state of things does not allow it; 7 not now, try again; 70 a defect of the program."
 )
-WRONG_USAGE: Final = 2
-DEFECT: Final = 70
 
 console = Console(markup=False, soft_wrap=True)
 """Where people read. What it is given is text: only who asks for markup gets it."""
@@ -74,7 +76,7 @@ errors = Console(markup=False, soft_wrap=True, stderr=True)
 """Where people read while stdout belongs to a program."""
 
 
-class DatabaseAway(Unavailable):
+class DatabaseUnusable(Unavailable):
     """The database cannot be opened."""
 
     remedy = "Check EXCHANGE_DATABASE_URL, and that the server runs or the file may be read and written."
@@ -99,18 +101,17 @@ def run(app: typer.Typer) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         app()
-    except SettingWrong as problem:
-        print(f"exchange: {in_words(problem)}", file=sys.stderr)  # noqa: T201 - the one line for people
-        sys.exit(WRONG_USAGE)
     except Problem as problem:
         fail(problem)
     except DBAPIError as error:
-        fail(DatabaseAway(_first_line(error.orig or error)))
+        fail(DatabaseUnusable(_first_line(error.orig or error)))
     except (sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        fail(DatabaseAway(_first_line(error)))
+        fail(DatabaseUnusable(_first_line(error)))
     except OSError as error:
         fail(
-            FileUnusable(f"{error.filename}: {error.strerror}.") if error.filename else DatabaseAway(_first_line(error))
+            FileUnusable(f"{error.filename}: {error.strerror}.")
+            if error.filename
+            else DatabaseUnusable(_first_line(error))
         )
     except Defect as defect:
         print(f"exchange: {Defect.__doc__} {defect}", file=sys.stderr)  # noqa: T201 - the one line for people
@@ -136,7 +137,12 @@ def _first_line(error: BaseException) -> str:
 def fail(problem: Problem) -> NoReturn:
     """End with a refusal's line and code."""
     print(f"exchange: {in_words(problem)}", file=sys.stderr)  # noqa: T201 - the one line for people
-    sys.exit(next(EXIT_CODES[kind] for kind in type(problem).__mro__ if kind in EXIT_CODES))
+    sys.exit(exit_code(type(problem)))
+
+
+def exit_code(problem: type[Problem]) -> int:
+    """Give the exit code of a type of problem by its kind."""
+    return next(EXIT_CODES[kind] for kind in problem.__mro__ if kind in EXIT_CODES)
 
 
 def wait(work: Coroutine[Any, Any, T]) -> T:

@@ -13,8 +13,8 @@ from exchange.listings.queries import listed_count
 from exchange.members.queries import active_count, ever_admitted_count
 from exchange.money import Money, growth
 from exchange.problems import Fault, Invalid
-from exchange.volume.queries import NOTHING, Question, Volume, cumulative, total
-from exchange.volume.rules import month_before, month_of, year_before, year_of
+from exchange.volume.queries import NOTHING, Question, Volume, cumulative, first_counted, total
+from exchange.volume.rules import last_day, month_before, month_of, next_month, year_before, year_of
 from exchange.volume.tables import Dimension
 
 COUNTING_RULES: Final = "1"
@@ -106,6 +106,24 @@ def summary(
         yoy=_growth(session, moment, day, year_of, year_before),
         mom=_growth(session, moment, day, month_of, month_before),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stood at the end of a day."""
+
+    as_of: date
+    members_active: int
+    contracted: Volume
+
+
+def standings(session: Session, moment: Moment, as_of: date) -> list[Standing]:
+    """Say how things stood at the end of each month, from the year in which the first trade counts, and on the day itself."""
+    end, days = month_of(first_counted(session, moment) or as_of).replace(month=1), []
+    while (end := last_day(end)) < as_of:
+        days.append(end)
+        end = next_month(end)
+    return [Standing(day, active_count(session, moment, day), total(session, moment, day)) for day in (*days, as_of)]
 
 
 def _growth(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, case, func, literal_column
 from sqlalchemy import select as sa_select
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from exchange.journal.queries import Moment, present
 from exchange.money import Money
@@ -94,6 +94,14 @@ def cumulative(session: Session, moment: Moment, question: Question) -> dict[str
 def total(session: Session, moment: Moment, as_of: date, since: date | None = None) -> Volume:
     """Give the total of the contracted volume; with `since`, only the flow from that day on."""
     return cumulative(session, moment, Question(as_of, since)).get("", NOTHING)
+
+
+def first_counted(session: Session, moment: Moment) -> date | None:
+    """Give the business date of the first trade that counts; None where there is none."""
+    query = select(func.min(col(Rollup.effective_on))).where(
+        Rollup.dimension == Dimension.TOTAL, col(Rollup.recorded_on) <= moment.recorded_on
+    )
+    return session.exec(query).one()
 
 
 def _rolled_up(session: Session, question: Question, recorded_before: date | None) -> dict[str, Volume]:
