@@ -10,7 +10,6 @@ import orjson
 import typer
 
 import exchange
-from exchange.api.problems import DEFECT, DEFECT_TYPE, status_of
 from exchange.cli.running import DEFECT as DEFECT_EXIT
 from exchange.cli.running import console, exit_code
 from exchange.problems import Problem, problem_types
@@ -43,6 +42,8 @@ class Entry:
 
 def catalogue() -> Iterator[Entry]:
     """List every type of problem by status and name, and last what is the program's own fault."""
+    from exchange.api.problems import DEFECT, DEFECT_TYPE
+
     for module in pkgutil.walk_packages(exchange.__path__, "exchange."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
@@ -53,6 +54,8 @@ def catalogue() -> Iterator[Entry]:
 
 
 def _entry(kind: type[Problem]) -> Entry:
+    from exchange.api.problems import status_of
+
     return Entry(kind.type_name(), kind.title(), status_of(kind), exit_code(kind), kind.remedy, kind.__module__)
 
 

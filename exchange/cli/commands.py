@@ -16,8 +16,6 @@ from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
-from exchange.api.summary import known_at as read_moment
-from exchange.app import create_app, openapi_json
 from exchange.cli.backups import backup, restore
 from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
@@ -25,7 +23,6 @@ from exchange.cli.operating import doctor, settings
 from exchange.cli.picture import picture
 from exchange.cli.reading import headline, progress_bar, read_standings, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
-from exchange.cli.serving import Server, listener
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
@@ -125,6 +122,9 @@ def serve(
 
       exchange serve --log-format json --no-access-log
     """
+    from exchange.app import create_app
+    from exchange.cli.serving import Server, listener
+
     given = {"log_format": log_format, "log_level": log_level, "access_log": access_log}
     chosen = Settings.read(**{name: value for name, value in given.items() if value is not None})
 
@@ -354,6 +354,8 @@ def show_summary(
       exchange summary --known-at 9120
     """
     day = None if as_of is None else read_day(as_of, "as-of")
+    from exchange.api.summary import known_at as read_moment
+
     found = wait(read_summary(day, read_moment(known_at)))
     if svg is not None:
         svg.write_text(picture(found, wait(read_standings(found))), encoding="utf-8")
@@ -388,6 +390,8 @@ def openapi() -> None:
 
     Example: exchange openapi > openapi/exchange.json
     """
+    from exchange.app import openapi_json
+
     typer.echo(openapi_json(), nl=False)
 
 

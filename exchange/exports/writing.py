@@ -8,8 +8,6 @@ from datetime import date
 from typing import Any, BinaryIO, Final
 
 import orjson
-from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
 
 from exchange.imports.sheets import LAST_ROW
 from exchange.imports.sources import FileKind
@@ -65,6 +63,9 @@ def _ndjson(file: BinaryIO, names: Sequence[str], _: int) -> Iterator[Write]:
 
 @contextmanager
 def _xlsx(file: BinaryIO, names: Sequence[str], rows: int) -> Iterator[Write]:
+    from openpyxl import Workbook
+    from openpyxl.cell import WriteOnlyCell
+
     if rows >= LAST_ROW:
         raise TooManyRows(f"There are {rows} rows.")
     book = Workbook(write_only=True)

@@ -10,8 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from openpyxl import load_workbook
-
 from exchange.imports.sources import ROW_LIMIT, FileWrong, Record, Source
 
 PART_LIMIT: Final = 64 * 1024 * 1024
@@ -25,6 +23,8 @@ PLACES: Final = 2
 @contextmanager
 def sheet_source(path: Path, file: BinaryIO, days: Container[str]) -> Iterator[Source]:
     """Read the first sheet of a workbook. `days`: the heads of the columns that hold dates. Raises FileWrong."""
+    from openpyxl import load_workbook
+
     book = None
     try:
         with _said_of(path), warnings.catch_warnings():
