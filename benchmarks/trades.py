@@ -86,7 +86,10 @@ def server(url: str) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "exchange", "serve", "--port", str(port)]
     environment = os.environ | {"EXCHANGE_DATABASE_URL": url, "PYTHONPATH": str(HERE.parent)}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+    with (
+        Path(os.devnull).open("w") as log,  # written as it always is, and read by nobody
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as running,
+    ):
         assert running.stdout is not None
         running.stdout.readline()
         try:

@@ -10,7 +10,19 @@ from enum import Enum, StrEnum
 from typing import Any, ClassVar, Final, dataclass_transform
 
 import orjson
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Date, DateTime, Dialect, LargeBinary, MetaData, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Date,
+    DateTime,
+    Dialect,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    text,
+)
 from sqlalchemy.orm import declared_attr
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -158,6 +170,12 @@ def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
     """Let the database refuse a name that is not one of these."""
     names = ", ".join(f"'{member}'" for member in kind)
     return CheckConstraint(f"{column} IN ({names})", name=f"{column}_known")
+
+
+def sparse_index(*columns: str) -> Index:
+    """Index only the rows whose first of these columns is not null."""
+    held = text(f"{columns[0]} IS NOT NULL")
+    return Index(None, *columns, postgresql_where=held, sqlite_where=held)
 
 
 def told_value(value: object) -> object:

@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import asyncpg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
@@ -62,8 +62,11 @@ def connect_sqlite(path: Path) -> sqlite3.Connection:
 
 def is_away(error: DBAPIError) -> bool:
     """Tell whether a read failed because the database is away, rather than for what it was asked."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return isinstance(error, OperationalError | InterfaceError) or state.startswith(AWAY_STATES)
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        # A farewell that came while nothing was asked leaves the driver at odds with itself: its InternalError.
+        return isinstance(error, OperationalError | InterfaceError | InternalError)
+    return str(state).startswith(AWAY_STATES)
 
 
 class Database:

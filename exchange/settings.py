@@ -70,6 +70,11 @@ class Settings(BaseSettings):
         None, description="signs list cursors; one value for all processes, else each start makes its own"
     )
     queue_limit: int = Field(10_000, gt=0, description="commands that may wait for the journal before new ones get 503")
+    keep_alive_s: int = Field(
+        75,
+        gt=0,
+        description="seconds for which a connection without requests is kept; longer than the proxy keeps its own, so that the proxy ends them",
+    )
     drain_s: float = Field(
         0,
         ge=0,

@@ -17,7 +17,7 @@ from exchange.api.keys import NewKey
 from exchange.api.listings import NewListing
 from exchange.api.members import Application, MemberChange
 from exchange.api.products import AssessmentBody, NewProduct, VersionBody
-from exchange.api.trades import AuctionResult, Confirmation, Filing, NewTrade
+from exchange.api.trades import AuctionResult, Confirmation, CorrectionBody, Filing, NewTrade
 
 MARK = "MARK7391"
 """Stands in what is sent; no answer repeats it."""
@@ -297,6 +297,7 @@ RULE: dict[type[Body], str] = {
     Filing: "trade-fields-wrong",
     AuctionResult: "trade-fields-wrong",
     Confirmation: "trade-fields-wrong",
+    CorrectionBody: "trade-fields-wrong",
     NewKey: "key-wrong",
 }
 FORM = "fields-wrong"

@@ -77,6 +77,14 @@ class Cluster:
         # The server outlives pg_ctl and must not hold our pipes open: its output goes to the log alone.
         self.run(self.bin / "pg_ctl", "-D", self.data, "-o", where, "-l", self.data.parent / "log", "-w", "-s", "start")
 
+    def runs(self) -> bool:
+        """Tell whether the server takes connections."""
+        try:
+            self._say("SELECT 1")
+        except (OSError, asyncpg.PostgresError):
+            return False
+        return True
+
     def stop(self, mode: str = "fast") -> None:
         """Stop the server; `immediate` is a crash."""
         self.run(self.bin / "pg_ctl", "-D", self.data, "-m", mode, "-w", "-s", "stop")
@@ -121,12 +129,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def cluster(*, durable: bool = False) -> Iterator[Cluster]:
-    """Run a cluster; `durable` leaves the defaults, else nothing waits for the disk."""
+def cluster(*, durable: bool = False, within: Path = Path("/tmp")) -> Iterator[Cluster]:
+    """Run a cluster in a folder of its own within one that everybody may enter; `durable` leaves the defaults, else nothing waits for the disk."""
     folder = binaries()
     assert folder is not None, REMEDY
     user = _unprivileged()
-    home = Path(tempfile.mkdtemp(prefix="exchange-pg-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="exchange-pg-", dir=within))
     try:
         if user:
             shutil.chown(home, user)

@@ -1,12 +1,14 @@
 """What all tests share: profiles of Hypothesis, and databases of both kinds."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
+import structlog
 from cluster import REMEDY, Cluster, binaries, cluster
 from doors import Door, opened
 from hypothesis import HealthCheck, Phase, settings
@@ -30,6 +32,21 @@ TEMPLATE = "exchange_template"
 RAN = Path(__file__).parent.parent / ".pytest_cache" / "postgres-ran"
 _numbers = count(1)
 _found: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Give this process its log back, after a test that serves in it."""
+    root, own = logging.getLogger(), logging.getLogger("exchange")
+    before, levels = root.handlers[:], (root.level, own.level)
+    yield
+    structlog.contextvars.clear_contextvars()
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        root.handlers[:] = before
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
 
 
 def migrated(url: str) -> str:

@@ -31,9 +31,9 @@ class Disk:
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
     """Mount one at this folder; where that is not permitted, the test is skipped in plain sight."""
-    folder.mkdir()
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("A disk that can be filled needs Linux, and root to mount it.")
+    folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder],
         capture_output=True,
@@ -46,3 +46,4 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Disk]:
         yield Disk(folder)
     finally:
         subprocess.run(["umount", folder], check=True)
+        folder.rmdir()

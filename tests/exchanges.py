@@ -207,7 +207,7 @@ class Sale:
     offer: Offer
 
 
-NAMES = ("CNY", "GB/T", "HTTP", "JSON", "SHA-256", "SQLite", "UTF-8", "Unicode")
+NAMES = ("CNY", "GB/T", "HTTP", "JSON", "SHA-256", "SQLite", "UTF-8", "Unicode", "VAT rate")
 """What is written in one way only."""
 
 

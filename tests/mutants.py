@@ -35,8 +35,13 @@ ALIVE: Final = ("survived", "untested")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let what takes longest come last: most mutants die before."""
-    items.sort(key=lambda item: item.path.name == "test_model.py")
+    """Let what costs most come last: most mutants die before."""
+
+    def cost(item: pytest.Item) -> int:
+        by_file = {"test_rules.py": 0, "test_invariants.py": 2, "test_model.py": 3}
+        return by_file.get(item.path.name, 2 if "[sqlite" in item.name else 1)
+
+    items.sort(key=cost)
 
 
 def pytest_runtest_setup() -> None:

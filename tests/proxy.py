@@ -1,4 +1,4 @@
-"""A wire that breaks: it stands between a client and PostgreSQL, and loses the first COMMIT, or the answer to it."""
+"""A wire that breaks: it stands between a client and PostgreSQL, and loses the first COMMIT, or the answer to it; or it says farewell."""
 
 import asyncio
 from contextlib import suppress
@@ -17,6 +17,9 @@ class Cut(Enum):
     SILENCE_BEHIND_IT = "the server gets it, and neither end hears of the other any more"
 
 
+FAREWELL = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+"""The fields of what PostgreSQL says before it closes a connection."""
+
 SILENCES = frozenset({Cut.SILENCE_BEFORE_IT, Cut.SILENCE_BEHIND_IT})
 PASSED_ON = frozenset({Cut.BEHIND_IT, Cut.BEFORE_ITS_ANSWER, Cut.SILENCE_BEHIND_IT})
 
@@ -24,7 +27,7 @@ PASSED_ON = frozenset({Cut.BEHIND_IT, Cut.BEFORE_ITS_ANSWER, Cut.SILENCE_BEHIND_
 class Proxy:
     """Passes on all bytes, but for the cut."""
 
-    def __init__(self, url: str, cut: Cut) -> None:
+    def __init__(self, url: str, cut: Cut | None = None) -> None:
         self._url = urlsplit(url)
         self._cut = cut
         self._tasks: set[asyncio.Task[None]] = set()
@@ -52,6 +55,11 @@ class Proxy:
         port = self._server.sockets[0].getsockname()[1]
         return self._url._replace(netloc=f"{self._url.username}@127.0.0.1:{port}").geturl()
 
+    def say_farewell(self) -> None:
+        """Say to all clients what PostgreSQL says before it closes their connections, whose end they do not see yet."""
+        for writer in self._writers[::2]:
+            writer.write(b"E" + (len(FAREWELL) + 4).to_bytes(4, "big") + FAREWELL)
+
     async def _connected(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self.connections += 1
         assert self._url.port
@@ -73,7 +81,7 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
-                if upwards and not self.cuts and b"COMMIT;" in data:
+                if upwards and self._cut and not self.cuts and b"COMMIT;" in data:
                     self.cuts += 1
                     broken.set()
                     if self._cut not in PASSED_ON:

@@ -147,6 +147,22 @@ def test_to_other_members_a_member_carries_no_tag(door: Door) -> None:
     assert "ETag" in door.ask("GET", f"/v1/members/{mbr(shown.id)}", door.of(shown)).headers
 
 
+def test_figures_are_sent_once_to_who_has_them(door: Door) -> None:
+    door.place.a_trade()
+    first = door.ask("GET", "/v1/summary", door.regulator)
+    tag = first.headers["ETag"]
+    assert tag == f'"{hashlib.sha256(first.content).hexdigest()}"'
+
+    for known in (tag, f'"1", W/{tag}'):
+        again = door.ask("GET", "/v1/summary", door.regulator, headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    door.place.a_trade()
+    later = door.ask("GET", "/v1/summary", door.regulator, headers={"If-None-Match": tag})
+    assert (later.status_code, later.headers["ETag"] == tag) == (200, False)
+    pinned = {"as_of": first.json()["as_of"], "known_at": first.json()["position"]}
+    assert door.ask("GET", "/v1/summary", door.regulator, **pinned).headers["ETag"] == tag
+
+
 # Batches
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from exchanges import (
+    MORNING,
     Exchange,
     a_price,
     company_fields,
@@ -58,10 +59,10 @@ from exchange.trades.commands import (
 )
 from exchange.trades.rules import AmountWrong, TradeFieldsWrong
 from exchange.trades.states import TradeState
-from exchange.volume.commands import CloseMonth
+from exchange.volume.commands import CloseMonth, MonthOutOfTurn, MonthWrong
 from exchange.volume.queries import Question, Volume, cumulative, total
 from exchange.volume.recording import VolumeTooLarge
-from exchange.volume.tables import Dimension, Rollup, VolumeEntry
+from exchange.volume.tables import ClosedMonth, Closing, Dimension, Rollup, VolumeEntry
 
 
 @pytest.fixture
@@ -92,6 +93,9 @@ def test_no_account_grows_beyond_what_can_be_counted(exchange: Exchange) -> None
         exchange.a_taken_listing(buyer, offer)
 
     assert exchange.dump() == before
+    set_row(exchange, Account, number, credits_posted=SUM_LIMIT - 106_000)
+    exchange.a_taken_listing(buyer, offer)
+    assert max(account.credits_posted for account in exchange.records(Account)) == SUM_LIMIT
 
 
 def test_the_volume_does_not_grow_beyond_what_can_be_counted(exchange: Exchange) -> None:
@@ -210,6 +214,33 @@ def test_vat_is_not_negative() -> None:
     assert [fault.pointer for fault in refused.value.faults] == ["/vat"]
 
 
+# Months
+
+
+def test_months_are_closed_in_turn_each_when_it_is_over(exchange: Exchange) -> None:
+    operator, march = exchange.operator(), date(2026, 3, 1)
+    exchange.now = MORNING.replace(day=31)
+
+    with refused(MonthWrong):
+        exchange.do(CloseMonth(march), operator)
+    with refused(MonthWrong, "/month"):
+        CloseMonth(date(2026, 2, 2))
+    exchange.do(CloseMonth(date(2025, 12, 1)), operator)
+    for out_of_turn in (date(2025, 12, 1), date(2025, 11, 1), date(2026, 2, 1)):
+        with refused(MonthOutOfTurn):
+            exchange.do(CloseMonth(out_of_turn), operator)
+    exchange.do(CloseMonth(date(2026, 1, 1)), operator)
+    exchange.do(CloseMonth(date(2026, 2, 1)), operator)
+    exchange.wait(days=1)
+    closed = exchange.do(CloseMonth(march), operator)
+
+    assert (closed["month"], closed["closed_through"]) == ("2026-03", "2026-03-31")
+    assert [(row.month, row.closed_on) for row in exchange.records(ClosedMonth)][-1] == (march, date(2026, 4, 1))
+    assert [row.closed_through for row in exchange.records(Closing)] == [date(2026, 3, 31)]
+    leaf = exchange.leaves()[-1]
+    assert (leaf["kind"], leaf["facts"], leaf["parties"]) == ("month.closed", {"month": "2026-03"}, [])
+
+
 # Figures
 
 
@@ -281,6 +312,7 @@ def test_every_question_about_the_volume_is_answered_as_the_entries_say(database
         exchange.a_taken_listing(exchange.a_member(region_code="110101"), exchange.a_listing())
         exchange.a_taken_listing(buyer, offer)
         entries = exchange.records(VolumeEntry)
+        assert {entry.number for entry in entries} == {1}
         days = [first + timedelta(days=n) for n in range(-1, 3)]
         positions = [entries[1].position - 1, *(entry.position for entry in entries[2::3]), exchange.position]
         values: dict[Dimension, list[str | None]] = {

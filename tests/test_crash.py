@@ -6,8 +6,10 @@ import random
 import secrets
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,12 +26,15 @@ from doors import refused
 from exchanges import Exchange, a_price
 from markets import Load, Server, ask, assert_sound, server
 from proxy import PASSED_ON, Cut, Proxy
+from sqlalchemy.exc import DBAPIError
 
 from exchange.clock import now
+from exchange.database import Database, is_away
 from exchange.journal import postgres
 from exchange.journal.commands import Answer, Job
 from exchange.journal.journal import Journal
 from exchange.journal.postgres import PostgresStore
+from exchange.journal.queries import present
 from exchange.trades.commands import TakeListing
 
 CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "5"))
@@ -149,6 +154,32 @@ def test_a_job_whose_commit_is_cut_off_is_done_once_and_answered(
         assert_sound(exchange)
 
 
+@pytest.mark.postgres
+def test_a_farewell_that_comes_while_nothing_is_asked_costs_no_write_and_at_most_one_read(postgres_url: str) -> None:
+    with Exchange.on_postgres(postgres_url, now=now()) as exchange:
+        offer, buyer = exchange.a_listing(), exchange.a_member()
+        first, second = (Job((TakeListing(offer.id, 1, a_price(), "use"),), buyer.by, f"{n}", b"") for n in range(2))
+
+        async def through_the_proxy() -> int:
+            async with Proxy(postgres_url) as proxy:
+                database = Database(proxy.url)
+                async with Journal(PostgresStore(proxy.url, now, secrets.token_bytes)) as journal:
+                    await journal.do(first)
+                    await database.read(present)
+                    proxy.say_farewell()
+                    await asyncio.sleep(0.1)
+                    answer = await journal.do(second)
+                    with pytest.raises(DBAPIError) as refused:
+                        await database.read(present)
+                    assert is_away(refused.value)
+                    assert (await database.read(present)).position == answer.position
+                await database.close()
+                return proxy.connections
+
+        assert asyncio.run(through_the_proxy()) == 4
+        assert len(exchange.dump()["Trade"]) == 2
+
+
 # A disk that is full
 
 
@@ -200,6 +231,31 @@ def test_a_full_disk_refuses_writes_without_a_trace_until_there_is_room(on_a_sma
     assert load.unanswered >= 6
     assert load.stored_unanswered == 0
     assert_all_there(load)
+
+
+@pytest.mark.postgres
+def test_a_postgres_that_dies_of_a_full_disk_is_away_until_it_runs_again(postgres: Cluster) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="exchange-disk-", dir="/tmp"))
+    folder.chmod(0o755)
+    with ExitStack() as stack:
+        stack.callback(folder.rmdir)
+        disk = stack.enter_context(small_disk(folder / "disk", 128))
+        dying = stack.enter_context(cluster(durable=True, within=disk.folder))
+        dying.create_database("exchange")
+        load = Load.at(migrated(dying.url("exchange")), SEED)
+        running = stack.enter_context(server(load.url))
+        disk.fill()
+        with suppress(OSError, asyncpg.PostgresError):
+            # What is committed now begins another segment of its log, for which there is no room.
+            ask(load.url, "SELECT pg_switch_wal(), pg_logical_emit_message(true, '', '')")
+        refused(asyncio.run(load.run_until_refused(running.address)), 503, "database-away")
+        assert not dying.runs()
+        disk.make_room()
+        with suppress(RuntimeError):  # it may have ended by itself
+            dying.stop("immediate")
+        dying.start()
+        asyncio.run(load.settle(running.address))
+        assert_all_there(load)
 
 
 # A process that stops in the middle

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from cluster import Cluster
 from commandline import Cells, CommandLine, member_row, process, product_row, read_rows, trade_row, write_rows
@@ -482,6 +483,17 @@ def test_so_many_statements_are_enough_for_a_thousand_rows_however_many_there_ar
     one = statements(PAGE)
     assert one == 4
     assert statements(3 * PAGE) == 3 * one
+
+
+def test_a_large_export_is_whole(large: str, sqlite_line: CommandLine, tmp_path: Path) -> None:
+    sqlite_line.use(large)
+    sqlite_line.a_key()
+    path = tmp_path / "members.ndjson"
+    said = sqlite_line("export", "members", path)
+
+    assert f"{3 * PAGE} rows are written." in said.err
+    lines = path.read_bytes().splitlines()
+    assert [orjson.loads(row)["uscc"] for row in lines] == [a_uscc(number) for number in range(1, 3 * PAGE + 1)]
 
 
 @pytest.mark.parametrize("kind", FileKind)

@@ -47,6 +47,7 @@ from exchange.journal.commands import Job
 from exchange.journal.journal import Journal, Overloaded
 from exchange.journal.queries import present
 from exchange.listings.tables import DataGrade, Sector
+from exchange.problems import Problem
 
 MEMBERS = [member_row(1), member_row(2), member_row(3)]
 
@@ -965,6 +966,37 @@ def test_a_sheet_that_says_to_have_more_rows_than_there_can_be_is_refused(tmp_pa
         rows_of(path, KINDS["members"].columns) as opened,
     ):
         list(opened.rows)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        ("106000.0", None),
+        ("1.06E5", None),
+        ("1E999", "must be exact"),
+        ("NaN", "is no whole .xlsx workbook"),
+    ],
+)
+def test_a_number_is_read_as_it_stands_in_the_workbook(tmp_path: Path, number: str, words: str | None) -> None:
+    path = write_as(tmp_path / "trades.xlsx", "trades", [trade_row(1, gross_fen=106_000)])
+    with zipfile.ZipFile(path) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in parts.items():
+            new.writestr(name, content.replace(b"<v>106000</v>", f"<v>{number}</v>".encode()))
+
+    def amount() -> int:
+        with rows_of(path, KINDS["trades"].columns) as opened:
+            [row] = opened.rows
+            row.check()
+            return row.whole("gross_fen")
+
+    if words is None:
+        assert amount() == 106_000
+    else:
+        with pytest.raises(Problem) as refused:
+            amount()
+        assert words in running.in_words(refused.value)
 
 
 @given(st.integers(min_value=0), st.binary(min_size=1, max_size=8))

@@ -22,9 +22,9 @@ from exchange.access.commands import RevokeKey
 from exchange.access.tables import ApiKey, Role
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
-from exchange.identifiers import KeyId, MemberId, PersonId
+from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
 from exchange.journal import postgres, statements
-from exchange.journal.asks import Ask
+from exchange.journal.asks import Add, Ask, Change, Insert
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
@@ -42,18 +42,22 @@ from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
 from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
+from exchange.journal.postgres import PostgresStore
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
-from exchange.journal.work import Need, Needs, UnitOfWork
+from exchange.journal.work import Need, Needs, NotLoaded, UnitOfWork
+from exchange.ledger.tables import Entry, EntryKind, Transfer
 from exchange.listings.commands import RegisterProduct
 from exchange.listings.tables import ProductKind
 from exchange.members.commands import AdmitMember, ApplyForMembership, StartReview
-from exchange.members.tables import Company, Member, MemberHistory
+from exchange.members.tables import Company, Member, MemberFact, MemberHistory
+from exchange.money import Money
 from exchange.problems import Conflict, Unauthenticated
 from exchange.trades.commands import ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
 from exchange.trades.tables import Trade
+from exchange.volume.tables import Closing, Rollup
 
 OPERATOR = frozenset({Role.OPERATOR})
 
@@ -176,6 +180,13 @@ def test_neighbours_of_all_sorts_of_poison_are_answered_as_if_they_were_alone(st
     assert [company.uscc for company in stored.records(Company)] == [f"{n:018}" for n in (0, 2, 5, 9)]
     for invariant in JOURNAL_INVARIANTS:
         assert stored.read(invariant.find).offending == []
+
+
+def test_a_command_that_asks_for_what_it_never_needs_is_named(exchange: Exchange) -> None:
+    [outcome] = exchange.batch(wishes(exchange, "never needed"))
+
+    with pytest.raises(RuntimeError, match=r"Faulty\(.+ asks for what it never needs"):
+        raise outcome  # type: ignore[misc]  # it is an exception
 
 
 def test_commands_of_one_job_stand_or_fall_together(exchange: Exchange) -> None:
@@ -327,12 +338,14 @@ class Odd(Command):
     recorded_at: datetime
 
     def needs(self, work: UnitOfWork) -> Needs:
-        yield [Need(Batch, self.recorded_at, ("recorded_at",))]
+        yield [Need(Batch, self.recorded_at, ("recorded_at",)), Need(PartyCounter, 4711)]
 
     def decide(self, work: UnitOfWork) -> Result:
+        held = work.find(PartyCounter, 4711)
         work.add(PartyCounter, (4711,), 2)
         work.tell("test.done")
-        return {"first": work.get(Batch, self.recorded_at, ("recorded_at",)).first}
+        first = work.get(Batch, self.recorded_at, ("recorded_at",)).first
+        return {"first": first, "held": held.events if held else 0}
 
 
 def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
@@ -346,7 +359,7 @@ def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
         again = one.do(Odd(batch.recorded_at), operator)
 
         assert all(isinstance(outcome, Answer) for outcome in outcomes)
-        assert again["first"] == batch.first
+        assert (again["first"], again["held"]) == (batch.first, 4)
         assert one.rows(PartyCounter) == [(4711, 6)]
 
 
@@ -570,6 +583,88 @@ def len_of(url: str, table: object) -> int:
 
 
 # Rows
+
+
+@pytest.fixture
+def work(exchange: Exchange) -> UnitOfWork:
+    [head] = exchange.records(Head)
+    return UnitOfWork(head, MORNING, bytes)
+
+
+def test_who_asks_for_what_is_not_loaded_is_told_what(work: UnitOfWork) -> None:
+    with pytest.raises(NotLoaded) as one:
+        work.find(Member, 7)
+    with pytest.raises(NotLoaded) as other:
+        work.all(MemberHistory, 7, ("member_id",))
+
+    assert one.value.args == ("Member", None)
+    assert other.value.args == ("MemberHistory", ("member_id",))
+
+
+def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWork) -> None:
+    schema, by = schema_of(MemberHistory), ("member_id",)
+    work.put(schema, by, [7], [])
+
+    def add(number: int) -> MemberHistory:
+        return work.insert(
+            MemberHistory,
+            position=9,
+            number=number,
+            member_id=MemberId(7),
+            fact=MemberFact.STATE,
+            value="active",
+            effective_on=MORNING.date(),
+        )
+
+    row = add(1)
+    mark = work.mark()
+    add(2)
+    work.take_back(mark)
+
+    assert work.all(MemberHistory, 7, by) == [row]
+    assert work.has(Need(MemberHistory, (9, 1)))
+    assert not work.has(Need(MemberHistory, (9, 2)))
+    assert work.asks() == [Insert(schema, [row])]
+
+
+def test_keys_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
+    row = work.insert(PartyCounter, member_id=1, events=2)
+    work.tell("test.done")
+
+    with pytest.raises(AssertionError, match="keys do not change"):
+        work.change(row, member_id=2)
+    with pytest.raises(AssertionError, match="a command tells one event"):
+        work.tell("test.done")
+
+
+def test_rows_are_written_in_the_order_of_tables_and_keys(work: UnitOfWork) -> None:
+    counters, closings = schema_of(PartyCounter), schema_of(Closing)
+    work.put(counters, counters.key, [3, 2, 1], [(3, 30), (2, 20), (1, 10)])
+    for number in (3, 1, 2):
+        work.change(work.get(PartyCounter, number), events=0)
+        work.add(Rollup, ("contracted", "total", "", MORNING.date(), MORNING.date() + timedelta(number)), 1, 0, 1, 1)
+    work.insert(
+        Transfer,
+        position=9,
+        number=1,
+        debit_account_id=1,
+        credit_account_id=2,
+        amount=Money(1),
+        effective_on=MORNING.date(),
+    )
+    work.insert(Entry, position=9, kind=EntryKind.CONTRACT, trade_id=TradeId(1))
+    work.put(closings, closings.key, [1], [(1, MORNING.date())])
+    work.change(work.get(Closing, 1), closed_through=MORNING.date())
+
+    asks = work.asks()
+
+    assert [ask.schema.name for ask in asks if isinstance(ask, Insert)] == ["entry", "transfer"]
+    changes = [ask for ask in asks if isinstance(ask, Change)]
+    order = [table.name for table in Stored.metadata.sorted_tables]
+    assert [change.schema.name for change in changes] == sorted(["closing", "party_counter"], key=order.index)
+    assert [[row.member_id for row in change.rows] for change in changes if change.schema is counters] == [[1, 2, 3]]
+    [added] = [ask for ask in asks if isinstance(ask, Add)]
+    assert list(added.sums) == sorted(added.sums)
 
 
 def test_a_row_has_just_the_columns_of_its_table_and_equals_itself_alone() -> None:
@@ -852,6 +947,21 @@ def test_postgresql_gets_one_array_per_column_and_sqlite_one_parameter_per_value
     )
     assert "$2::TEXT[]" in statements.insert(schema_of(Event)), "arrays have the database's collation"
     assert "$3::TIMESTAMP WITH TIME ZONE[]" in statements.insert(schema_of(Batch))
+
+
+def test_the_store_is_the_databases_own_and_has_its_clock_and_chance(tmp_path: Path) -> None:
+    def now() -> datetime:
+        return MORNING
+
+    path = tmp_path / "exchange.db"
+    embedded, served = (
+        open_store(Database(url), now, bytes) for url in (f"sqlite:///{path}", "postgresql://exchange@db/exchange")
+    )
+
+    assert isinstance(embedded, SqliteStore)
+    assert (embedded._path, embedded._now, embedded._chance) == (path, now, bytes)
+    assert isinstance(served, PostgresStore)
+    assert (served._url, served._now, served._chance) == ("postgresql://exchange@db/exchange", now, bytes)
 
 
 # Real trouble on PostgreSQL

@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,19 +141,6 @@ def test_requests_are_not_told_where_nobody_wants_it(sqlite_url: str, tmp_path: 
 # What a line is
 
 
-@pytest.fixture
-def _own_log() -> Iterator[None]:
-    """Give this process its own log back."""
-    root, own = logging.getLogger(), logging.getLogger("exchange")
-    before = root.handlers[:], root.level, own.level
-    structlog.contextvars.clear_contextvars()
-    yield
-    structlog.contextvars.clear_contextvars()
-    structlog.reset_defaults()
-    root.handlers[:], root.level, own.level = before
-    logging.captureWarnings(capture=False)
-
-
 Written = pytest.CaptureFixture[str]
 
 
@@ -162,7 +148,6 @@ def lines_in(capsys: Written) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-@pytest.mark.usefixtures("_own_log")
 def test_other_libraries_lines_and_warnings_pass_through_the_same(capsys: Written) -> None:
     logs.configure("info", "json")
     structlog.contextvars.bind_contextvars(request_id="req-1")
@@ -186,7 +171,6 @@ def test_other_libraries_lines_and_warnings_pass_through_the_same(capsys: Writte
     assert all("color_message" not in line for line in lines)
 
 
-@pytest.mark.usefixtures("_own_log")
 @pytest.mark.parametrize(("level", "told"), [("debug", 6), ("info", 5), ("warning", 4), ("error", 2)])
 def test_the_level_is_the_least_that_is_told(capsys: Written, level: LogLevel, told: int) -> None:
     logs.configure(level, "json")
@@ -203,7 +187,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.usefixtures("_own_log")
 @pytest.mark.parametrize(
     ("form", "stream", "is_json"),
     [
@@ -235,7 +218,6 @@ def fail(error: Exception, cause: Exception | None = None) -> None:
         raise error from before
 
 
-@pytest.mark.usefixtures("_own_log")
 def test_an_error_is_told_with_its_causes_and_places(capsys: Written) -> None:
     logs.configure("info", "json")
     log = logging.getLogger("exchange")

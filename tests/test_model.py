@@ -619,6 +619,9 @@ class Wishes:
             due = self.one_of([month_end(due) + timedelta(days=1), month, months_back(due, 1)])
         return CloseMonth(due), self.operator()
 
+    def release(self) -> Wanted:
+        return members.ReleasePersonalData(REASON), self.operator()
+
     def whatever(self) -> Wanted:
         """Want a step of something as it is, wherever it stands."""
         model = self.model
@@ -660,7 +663,7 @@ def several(**weights: int) -> list[Callable[[Wishes], Wanted]]:
 
 
 FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
-    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1),
+    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1),
     "companies": several(application=1, member_step=5, correction=2, change=3, expulsion=3, readmission=3),
     "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
     "openings": several(taking=4, proposal=4, filing=3, auction=2, old_trade=3),

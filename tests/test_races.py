@@ -295,11 +295,13 @@ def test_a_reversal_is_proposed_once_and_approved_once_by_another_person(market:
     )
     winner = next(n for n, answer in enumerate(proposed) if answer.status_code == 202)
     proposer, second = [(market.li, market.wang), (market.wang, market.li)][winner % 2]
-    cli = market.command(second, "reversals", "approve", trade) if market.on_sqlite else None
+    cli = market.command(second, "reversals", "approve", trade, "--reason", "void") if market.on_sqlite else None
     approvers = (proposer, second, market.sun)
     approved: list[httpx.Response] = []
     while not approved or (cli and cli.poll() is None):
-        approved += market.all_at_once([Request(by, f"/trades/{trade}/reversal/approval", {}) for by in approvers * 5])
+        approved += market.all_at_once(
+            [Request(by, f"/trades/{trade}/reversal/approval", REASON) for by in approvers * 5]
+        )
     if cli:
         cli.communicate()
 

@@ -44,7 +44,7 @@ from exchange.listings.tables import (
     ProductVersion,
 )
 from exchange.members.commands import ChangeMember, NothingChanges, ReasonWrong, RecordMember, StartReview
-from exchange.members.rules import MemberFieldsWrong, MemberStepWrong, check_company, standing_on
+from exchange.members.rules import MemberFieldsWrong, MemberStepWrong, check_company, check_fields, standing_on
 from exchange.members.rules import next_state as next_member_state
 from exchange.members.states import ENDED, MemberState, MemberStep
 from exchange.members.tables import MemberFact, MemberHistory
@@ -89,6 +89,7 @@ FEN = st.integers(1, TRADE_LIMIT)
 SUMS = st.integers(-9 * 10**18, 9 * 10**18)
 RATES = st.integers(0, BASIS_POINTS)
 DAYS = st.dates(date(2014, 12, 31), date(2100, 12, 31))
+NEAR = st.dates(date(2026, 1, 1), date(2026, 1, 5))
 DIGITS = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
 
@@ -254,8 +255,10 @@ def test_each_step_of_a_trade_is_just_its_sides(step: TradeStep, side: Side, pro
     if allowed:
         check_who(step, side, proposer)
     else:
-        with refused(NotYourStep):
+        with refused(NotYourStep) as caught:
             check_who(step, side, proposer)
+        whose = "Who proposed it" if party and ALLOWED[step] == "the other party" else "the exchange's"
+        assert (whose if party else "the parties'") in caught.value.detail
 
 
 # Codes and ids
@@ -371,7 +374,7 @@ def test_a_trade_is_late_after_thirty_days_or_in_a_closed_month(day: date, waite
     assert is_late(day, day + timedelta(days=waited), closed) == (waited > 30 or (closed is not None and day <= closed))
 
 
-@given(DAYS, st.lists(st.tuples(DAYS, st.sampled_from(MemberState)), max_size=6), st.booleans())
+@given(NEAR, st.lists(st.tuples(NEAR, st.sampled_from(MemberState)), max_size=6), st.booleans())
 def test_how_a_member_stood_is_the_last_thing_that_took_effect_by_then(
     day: date, changes: list[tuple[date, MemberState]], grouped: bool
 ) -> None:
@@ -380,18 +383,19 @@ def test_how_a_member_stood_is_the_last_thing_that_took_effect_by_then(
         MemberHistory(position=n, number=1, member_id=MemberId(1), fact=MemberFact.STATE, value=state, effective_on=on)
         for n, (on, state) in enumerate(changes)
     ]
-    parent = MemberHistory(
-        position=0, number=2, member_id=MemberId(1), fact=MemberFact.GROUP, value="P", effective_on=date(2014, 12, 31)
-    )
+    known = [
+        MemberHistory(position=0, number=n, member_id=MemberId(1), fact=fact, value=value, effective_on=day)
+        for n, (fact, value) in enumerate([(MemberFact.GROUP, "P"), (MemberFact.REGION, "430104")])
+    ]
 
-    found = standing_on(day, "U", [*history, *([parent] if grouped else [])])
+    found = standing_on(day, "U", [*history, *(known if grouped else [])])
 
     past = [state for on, state in changes if on <= day]
     assert found.state == (past[-1] if past else None)
-    assert found.group == ("P" if grouped else "U")
+    assert (found.group, found.region_code) == (("P", "430104") if grouped else ("U", ""))
 
 
-@given(DAYS, st.lists(st.tuples(DAYS, st.sampled_from(ListingState)), max_size=6))
+@given(NEAR, st.lists(st.tuples(NEAR, st.sampled_from(ListingState)), max_size=6))
 def test_how_a_listing_stood_is_the_last_thing_that_took_effect_by_then(
     day: date, changes: list[tuple[date, ListingState]]
 ) -> None:
@@ -605,6 +609,13 @@ def test_a_day_of_an_old_trade_that_breaks_a_rule_is_named(
         check_old_dates(state, days)
 
 
+def test_a_day_out_of_order_is_told_which_day_it_follows() -> None:
+    with refused(TradeFieldsWrong) as caught:
+        check_old_dates(TradeState.CONTRACTED, OldDates(SECOND, FIRST, None, None))
+
+    assert [fault.rule for fault in caught.value.faults] == ["must not lie before proposed_on"]
+
+
 # Companies, products, offers
 
 
@@ -640,6 +651,13 @@ def test_an_application_that_breaks_a_rule_is_refused_by_name(name: str, value: 
 def test_a_company_is_known_by_a_valid_code() -> None:
     with refused(MemberFieldsWrong, "/uscc", "/contact"):
         check_company("1" * 18, company_fields(contact=""))
+
+
+def test_a_correction_breaks_no_rule_either() -> None:
+    check_fields(company_fields())
+
+    with refused(MemberFieldsWrong, "/contact"):
+        check_fields(company_fields(contact=""))
 
 
 def test_an_application_on_a_bound_is_taken() -> None:

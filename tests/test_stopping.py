@@ -18,11 +18,15 @@ import asyncpg
 import httpx
 import orjson
 import pytest
+import uvicorn
 from doors import listed
 from exchanges import Exchange, Offer
 from serving import Served, a_secret, served
 
 from exchange.access.tables import Role
+from exchange.app import create_app
+from exchange.cli.serving import LINGER_S, Server, listener
+from exchange.settings import Settings
 from exchange.trades.tables import Trade
 
 KEEPING = 12
@@ -189,7 +193,7 @@ def test_while_it_drains_it_says_that_it_is_not_ready_and_serves_on(sqlite_url: 
     with Exchange.at(sqlite_url) as place:
         buyer, offer = place.a_member(), place.a_listing()
         secret = a_secret(place, Role.MEMBER, uscc=buyer.uscc)
-    with served(sqlite_url, tmp_path, drain_s="2") as server:
+    with served(sqlite_url, tmp_path, drain_s="4") as server:
         with httpx.Client(base_url=server.url, timeout=30) as client:
             ready = client.get("/readyz")
             server.process.terminate()
@@ -227,3 +231,59 @@ def test_who_never_ends_a_request_does_not_keep_it_from_stopping(sqlite_url: str
     assert any("timeout graceful shutdown exceeded" in line["event"] for line in server.lines())
     with Exchange.at(sqlite_url) as place:
         assert place.records(Trade) == []
+
+
+def test_who_is_in_a_hurry_says_it_twice(sqlite_url: str, tmp_path: Path) -> None:
+    with served(sqlite_url, tmp_path, drain_s="60") as server:
+        assert httpx.get(f"{server.url}/livez", timeout=30).status_code == 200
+        for _ in range(2):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        code = server.process.wait(timeout=10)
+
+    assert code == 0
+
+
+def test_a_connection_without_requests_is_kept_as_long_as_is_said(sqlite_url: str, tmp_path: Path) -> None:
+    with (
+        served(sqlite_url, tmp_path, keep_alive_s="1") as server,
+        socket.create_connection(server.url.removeprefix("http://").split(":"), timeout=10) as idle,  # type: ignore[arg-type]
+    ):
+        idle.sendall(b"GET /livez HTTP/1.1\r\nHost: exchange.test\r\n\r\n")
+        answered = b""
+        while not answered.endswith(b"}"):
+            answered += idle.recv(10_000)
+        began = time.monotonic()
+        assert idle.recv(10_000) == b""
+        kept = time.monotonic() - began
+
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert 0.5 < kept < 5
+    assert Settings.model_fields["keep_alive_s"].default > 60  # what proxies are usually set to
+
+
+def test_connections_that_the_kernel_has_made_are_taken_before_it_listens_no_more(sqlite_url: str) -> None:
+    chosen = Settings(database_url=sqlite_url)
+
+    async def run() -> list[bytes]:
+        server = Server(create_app(chosen), chosen)
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        opened = listener("127.0.0.1", 0)
+        where = opened.getsockname()
+        await server.startup([opened])
+        # Nothing waits in between, so that nobody has taken these when it stops to listen.
+        clients = [socket.create_connection(where, timeout=10) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"GET /livez HTTP/1.1\r\nHost: exchange.test\r\n\r\n")
+        await server._listen_no_more([opened])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(where, timeout=10)
+        await asyncio.sleep(LINGER_S)
+        await uvicorn.Server.shutdown(server, [opened])
+        answers = [client.recv(10_000) for client in clients]
+        for client in clients:
+            client.close()
+        return answers
+
+    assert [answer[:12] for answer in asyncio.run(run())] == [b"HTTP/1.1 200"] * 3

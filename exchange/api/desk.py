@@ -93,11 +93,9 @@ async def _queues(request: Request, _: KeyHolder, __: Nothing) -> QueuesShape:
 
 
 async def _waiting(request: Request, caller: KeyHolder, asked: Page) -> WaitingList:
-    name = request.path_params["id"]
+    name, now, place = request.path_params["id"], office(request).now(), after(request, caller, asked)
     if name not in QUEUES:
         raise unseen()
-    now = office(request).now()
-    place = after(request, caller, asked)
     rows = await office(request).database.read(waiting, name, now, place, asked.limit + 1)
     page = rows[: asked.limit]
     return WaitingList(

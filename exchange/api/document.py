@@ -38,6 +38,14 @@ TAG: Final = {
         "schema": {"type": "string"},
     }
 }
+HASH: Final = {"ETag": {"description": "The SHA-256 of the answer, in quotes.", "schema": {"type": "string"}}}
+KNOWN_HEADER: Final = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of an answer that you have: 304 where it is the same still.",
+    "schema": {"type": "string"},
+}
 TAG_HEADER: Final = {
     "name": "If-Match",
     "in": "header",
@@ -129,7 +137,10 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         good[200] = _or_rehearsed(good.get(200))
     else:
         parameters += _query_parameters(route.query)
-        good = {200: _good(route.shape, "The answer.", TAG if route.tagged else None)}
+        good = {200: _good(route.shape, "The answer.", TAG if route.tagged else HASH if route.figure else None)}
+        if route.figure:
+            parameters.append(KNOWN_HEADER)
+            good[304] = {"description": "You have these bytes already.", "headers": HASH}
         if route.sheet is not None:
             good[200]["content"][CSV_TYPE] = {"schema": {"type": "string"}, "example": route.sheet}
     said["responses"] = _responses(good, *route.errors, *ALWAYS)

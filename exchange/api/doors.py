@@ -288,6 +288,8 @@ class Read(Generic[B]):
     """The head of the CSV that it gives where that is asked for."""
     tagged: bool = False
     """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
+    figure: bool = False
+    """Whether the answer is figures: who has the same bytes already is told so (`If-None-Match`)."""
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
@@ -297,7 +299,18 @@ class Read(Generic[B]):
         changed_at = getattr(answer, "changed_at", None) if self.tagged else None
         if changed_at is not None:
             response.headers["ETag"] = tag(changed_at)
-        return response
+        return _unless_known(request, response) if self.figure else response
+
+
+def _unless_known(request: Request, response: Response) -> Response:
+    """Answer 304 to who has these bytes already; to others with their hash."""
+    hashed = f'"{hashlib.sha256(response.body).hexdigest()}"'
+    headers = {"ETag": hashed, "Cache-Control": "private, no-cache"}
+    known = (one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(","))
+    if hashed in known:
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
 
 
 Route = Write[Any] | Read[Any]

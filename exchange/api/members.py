@@ -1,5 +1,6 @@
 """Members over HTTP."""
 
+from dataclasses import fields
 from typing import Any, Final
 
 from pydantic import Field
@@ -62,18 +63,7 @@ class Application(Body):
     @property
     def company(self) -> CompanyFields:
         """The same for the command."""
-        return CompanyFields(
-            legal_name=self.legal_name,
-            short_name=self.short_name,
-            legal_representative=self.legal_representative,
-            address=self.address,
-            region_code=self.region_code,
-            industry_code=self.industry_code,
-            roles=self.roles,
-            contact=self.contact,
-            group_parent_uscc=self.group_parent_uscc,
-            evidence=self.evidence,
-        )
+        return CompanyFields(**{field.name: getattr(self, field.name) for field in fields(CompanyFields)})
 
 
 class NewApplication(Application):

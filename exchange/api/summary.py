@@ -118,6 +118,7 @@ ROUTES: Final[list[Route]] = [
         answer=_summary,
         query=SummaryQuery,
         shape=SummaryShape,
+        figure=True,
         errors=(400, 401, 403, 422),
     ),
 ]

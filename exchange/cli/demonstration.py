@@ -152,7 +152,7 @@ def _months() -> Iterator[date]:
 @contextmanager
 def _server() -> Iterator[str]:
     """Run the real server on a free port, and stop it."""
-    command = [sys.executable, "-m", "exchange", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "exchange", "serve", "--port", "0", "--log-level", "warning"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:  # noqa: S603 - our own program
         try:
             assert server.stdout is not None

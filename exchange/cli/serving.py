@@ -11,6 +11,7 @@ Told to stop (SIGTERM, SIGINT), it goes through these steps:
 import asyncio
 import logging
 import socket
+import time
 from contextlib import suppress
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from exchange.settings import Settings
 
 LINGER_S: Final = 0.2
 """So long, at least, it reads on from all connections: who asked before the signal is heard, however busy the loop was."""
+
+TICK_S: Final = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 access_log=False,
                 log_config=None,
+                timeout_keep_alive=chosen.keep_alive_s,
                 timeout_graceful_shutdown=chosen.stop_s,
             )
         )
@@ -75,7 +79,10 @@ class Server(uvicorn.Server):
         """Stop, step by step."""
         log.info("stopping")
         self._state.stopping = True
-        await asyncio.sleep(self._drain_s)
+        until = time.monotonic() + self._drain_s
+        # Whoever presses Ctrl-C again does not want to wait.
+        while time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110 - uvicorn's handler sets a flag
+            await asyncio.sleep(TICK_S)
         await self._listen_no_more(sockets or [])
         await asyncio.sleep(LINGER_S)
         await super().shutdown(sockets)

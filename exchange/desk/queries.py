@@ -78,14 +78,14 @@ def _proposals(
 
     def chosen(lapsed: datetime) -> Any:
         # Positions grow with time: what lapsed lies before the first batch since then.
-        first = select(func.coalesce(func.min(Batch.first), 0)).where(col(Batch.recorded_at) > lapsed).scalar_subquery()
+        since = select(Batch.first).where(col(Batch.recorded_at) > lapsed).order_by(col(Batch.recorded_at)).limit(1)
         return (
             select(row, label, Proposal.id)
             .join(Proposal, col(Proposal.id) == row_proposal)
             .where(
                 Proposal.state == ProposalState.OPEN,
                 Proposal.kind == kind,
-                col(Proposal.id) >= first,
+                col(Proposal.id) >= since.scalar_subquery(),
                 changed_at == Proposal.id,
             )
         )

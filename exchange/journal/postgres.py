@@ -43,6 +43,7 @@ LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.TooManyConnectionsError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a farewell that came while nothing was asked leaves the driver at odds with itself
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     OSError,
@@ -154,7 +155,7 @@ def _in_our_words() -> Iterator[None]:
     except BUSY as error:
         raise StoreBusy(str(error)) from error
     except UNWRITABLE as error:
-        raise StoreUnwritable(f"PostgreSQL says: {error}.") from error
+        raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
     except LOST as error:
         raise StoreLost(str(error)) from error
     except asyncpg.PostgresError as error:

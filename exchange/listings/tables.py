@@ -120,7 +120,7 @@ class AssessmentKind(StrEnum):
 class DataProduct(Stored, table=True):
     """What is sold, under its owner's code."""
 
-    __table_args__ = (UniqueConstraint("owner_id", "code"), one_of("kind", ProductKind))
+    __table_args__ = (UniqueConstraint("owner_id", "code"), Index(None, "owner_id", "id"), one_of("kind", ProductKind))
     sort: ClassVar = Sort.CURRENT
 
     id: ProductId = column(BIG, primary_key=True)

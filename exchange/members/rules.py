@@ -81,17 +81,16 @@ def _change_faults(changes: Sequence[OldChange]) -> list[Fault]:
     faults: list[Fault] = []
     state: str = MemberState.ACTIVE
     for change in changes:
-        match change.fact:
-            case MemberFact.STATE:
-                turned = change.value in STEP_TO and change.value != state
-                faults += [] if turned else [Fault("", "must be suspended and active by turns")]
-                state = change.value
-            case MemberFact.NAME:
-                faults += name_faults(change.value, None)
-            case MemberFact.REGION:
-                faults += place_faults(change.value, None)
-            case MemberFact.GROUP:
-                faults += place_faults(None, change.value or None)
+        if change.fact is MemberFact.STATE:
+            turned = change.value in STEP_TO and change.value != state
+            faults += [] if turned else [Fault("", "must be suspended and active by turns")]
+            state = change.value
+        elif change.fact is MemberFact.NAME:
+            faults += name_faults(change.value, None)
+        elif change.fact is MemberFact.REGION:
+            faults += place_faults(change.value, None)
+        else:
+            faults += place_faults(None, change.value or None)
     return [Fault(f"/changes{fault.pointer}", fault.rule) for fault in faults]
 
 

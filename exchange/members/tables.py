@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sqlalchemy import CheckConstraint, Index
 
-from exchange.columns import BIG, BYTES, DAY, FLAG, TEXT, TEXTS, Sort, Stored, Told, column, named, one_of
+from exchange.columns import BIG, BYTES, DAY, FLAG, TEXT, TEXTS, Sort, Stored, Told, column, named, one_of, sparse_index
 from exchange.identifiers import MemberId, ProposalId
 from exchange.members.states import MemberState
 
@@ -22,7 +22,7 @@ class MemberRole(StrEnum):
 class Company(Stored, table=True):
     """A company that has ever applied, by its code, which outlives names and memberships."""
 
-    __table_args__ = (CheckConstraint("length(uscc) = 18", name="uscc_length"),)
+    __table_args__ = (CheckConstraint("length(uscc) = 18", name="uscc_length"), sparse_index("readmission_id"))
     sort: ClassVar = Sort.CURRENT
 
     uscc: str = column(TEXT, primary_key=True)
@@ -44,6 +44,7 @@ class Member(Stored, table=True):
         CheckConstraint("open_trades >= 0", name="open_trades_not_negative"),
         Index(None, "uscc"),
         Index(None, "state", "id"),
+        sparse_index("expulsion_id"),
     )
     sort: ClassVar = Sort.CURRENT
 

@@ -2,11 +2,11 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy import CheckConstraint, Index
 
-from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, column, named, one_of
+from exchange.columns import BIG, DAY, FEN, FLAG, TEXT, TEXTS, Sort, Stored, column, named, one_of, sparse_index
 from exchange.identifiers import ListingId, MemberId, ProductId, ProposalId, TradeId, VersionId
 from exchange.listings.tables import ProductKind, Sector
 from exchange.money import TRADE_LIMIT, Money
@@ -36,11 +36,6 @@ class Side(StrEnum):
     EXCHANGE = "exchange"
 
 
-def _where(condition: str) -> dict[str, Any]:
-    """Let an index hold only some rows."""
-    return {"postgresql_where": text(condition), "sqlite_where": text(condition)}
-
-
 class Trade(Stored, table=True):
     """A buyer, a seller and a product version, on terms. Once contracted, a trigger freezes what the contract says."""
 
@@ -65,7 +60,12 @@ class Trade(Stored, table=True):
         Index(None, "state", "id"),
         Index(None, "contract_number", "id"),
         Index(None, "effective_on", "id"),
-        *(Index(None, ref, "id", **_where(f"{ref} IS NOT NULL")) for ref in ("buyer_ref", "seller_ref")),
+        Index(None, "mode", "id"),
+        Index(None, "venue", "id"),
+        sparse_index("buyer_ref", "id"),
+        sparse_index("seller_ref", "id"),
+        sparse_index("termination_id"),
+        sparse_index("reversal_id"),
     )
     sort: ClassVar = Sort.CURRENT
 

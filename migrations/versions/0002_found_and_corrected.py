@@ -16,6 +16,7 @@ TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 INDEXES = (
     ("correction", "subject", "position"),
+    ("data_product", "owner_id", "id"),
     ("event", "subject", "position"),
     ("event", "person_id", "position"),
     ("member_term", "member_id"),
@@ -23,8 +24,17 @@ INDEXES = (
     ("proposal", "state", "id"),
     ("trade", "contract_number", "id"),
     ("trade", "effective_on", "id"),
+    ("trade", "mode", "id"),
+    ("trade", "venue", "id"),
 )
-SPARSE_INDEXES = (("trade", "buyer_ref", "id"), ("trade", "seller_ref", "id"))
+SPARSE_INDEXES = (
+    ("company", "readmission_id"),
+    ("member", "expulsion_id"),
+    ("trade", "buyer_ref", "id"),
+    ("trade", "seller_ref", "id"),
+    ("trade", "termination_id"),
+    ("trade", "reversal_id"),
+)
 """Only of rows whose first column is not null."""
 
 FROZEN = "OLD.state IN ('contracted', 'terminated', 'reversed')"
