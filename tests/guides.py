@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,9 @@ def run(shown: list[Example], folder: Path, port: int, url: str) -> list[str]:
         try:
             ended = shell.wait(timeout=300)
         finally:
-            # The server that the examples started, if they did not stop it.
-            os.killpg(shell.pid, signal.SIGKILL)
+            # The server that the examples started, where they did.
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
     printed = (folder / "stdout").read_text(encoding="utf-8").split(MARK)
     if ended:
         raise AssertionError(

@@ -18,7 +18,9 @@ def line(sqlite_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 def drawn(line: CommandLine, file: Path, *arguments: str) -> tuple[str, list[str]]:
     """Draw the headline; give the curves' paths and all that is written."""
-    assert f"is drawn in {file}" in line.done("summary", "--svg", file, *arguments)
+    said = line("summary", "--svg", file, *arguments)
+    assert (said.code, said.err) == (0, f"It is drawn in {file}.\n")
+    assert "Cumulative volume" in said.out
     root = ET.fromstring(file.read_text(encoding="utf-8"))
     texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
     curves = [path.attrib["d"] for path in root.iter("{http://www.w3.org/2000/svg}path") if path.get("class") == "line"]

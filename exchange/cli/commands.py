@@ -23,6 +23,7 @@ from exchange.cli.operating import doctor, settings
 from exchange.cli.picture import picture
 from exchange.cli.reading import headline, progress_bar, read_standings, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.cli.running import errors as told_aside
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
@@ -342,7 +343,9 @@ def show_summary(
     known_at: Annotated[str | None, typer.Option(help="Journal position, or instant as 2023-12-31T16:00:00Z.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="In the API's shape.")] = False,
-    svg: Annotated[Path | None, typer.Option(help="Draw it into this file, with the months up to that day.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Also draw it, with the months up to that day, over what this file holds.")
+    ] = None,
 ) -> None:
     """Show the headline: members, cumulative volume, growth; for any past day, as known at any past moment.
 
@@ -359,8 +362,8 @@ def show_summary(
     found = wait(read_summary(day, read_moment(known_at)))
     if svg is not None:
         svg.write_text(picture(found, wait(read_standings(found))), encoding="utf-8")
-        console.print(f"The headline of {found.as_of} is drawn in {svg}.")
-    elif as_json:
+        told_aside.print(f"It is drawn in {svg}.")
+    if as_json:
         typer.echo(orjson.dumps(found.shape(), option=orjson.OPT_INDENT_2).decode())
     else:
         console.print(headline(found))
