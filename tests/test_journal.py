@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from exchange.access.callers import caller_of
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import ApiKey, Role
+from exchange.clock import instant_text
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
@@ -187,7 +188,7 @@ def test_equal_requests_in_one_batch_are_done_once(stored: Exchange) -> None:
     outcomes = stored.batch([(Faulty("a" * 18, "fine"), operator, "once")] * 5)
 
     answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    assert len({answer.body for answer in answers}) == 1
+    assert len({(answer.status, answer.body, answer.position) for answer in answers}) == 1
     assert [answer.replayed for answer in answers] == [False, True, True, True, True]
 
 
@@ -327,6 +328,56 @@ def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
         assert all(isinstance(outcome, Answer) for outcome in outcomes)
         assert (again["first"], again["held"]) == (batch.first, 4)
         assert one.rows(PartyCounter) == [(4711, 6)]
+
+
+@dataclass(frozen=True, slots=True)
+class Patient(Command):
+    """Needs one row after the other, in four rounds."""
+
+    allowed: ClassVar = OPERATOR
+    first: int
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        for number in range(self.first, self.first + 4):
+            yield [Need(PartyCounter, number)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        assert [work.find(PartyCounter, self.first + n) for n in range(4)] == [None] * 4
+        work.tell("test.done")
+        return {}
+
+
+def test_needs_of_many_rounds_are_loaded_in_step(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = exchange.operator()
+    asked: list[Ask] = []
+    do = MemoryStore._do
+
+    def counted(store: MemoryStore, ask: Ask) -> Any:
+        asked.append(ask)
+        return do(store, ask)
+
+    monkeypatch.setattr(MemoryStore, "_do", counted)
+    counts = []
+    for commands in (1, 20):
+        asked.clear()
+        exchange.batch([(Patient(1_000 * commands + 10 * n), operator, None) for n in range(commands)])
+        counts.append(len(asked))
+
+    assert counts[0] == counts[1]
+
+
+def test_each_event_tells_its_own_rows_the_request_and_the_instant(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    commands = (Faulty("a" * 18, "fine"), Faulty("b" * 18, "fine"))
+
+    [outcome] = exchange._run(commit(exchange.store, [Job(commands, operator, "k", b"", request_id="r-1", many=True)]))
+
+    assert isinstance(outcome, Answer)
+    told = [[row["uscc"] for _, row in leaf["rows"]] for leaf in exchange.leaves()[-2:]]
+    assert told == [["a" * 18], ["b" * 18]]
+    assert [leaf["request_id"] for leaf in exchange.leaves()[-2:]] == ["r-1", "r-1"]
+    instants = {result["recorded_at"] for result in orjson.loads(outcome.body)["data"]}
+    assert instants == {instant_text(exchange.batches()[-1].recorded_at)}
 
 
 # Time
