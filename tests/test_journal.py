@@ -614,9 +614,12 @@ def test_who_asks_for_what_is_not_loaded_is_told_what(work: UnitOfWork) -> None:
         work.find(Member, 7)
     with pytest.raises(NotLoaded) as other:
         work.all(MemberHistory, 7, ("member_id",))
+    with pytest.raises(NotLoaded) as third:
+        work.find(Batch, 7, ("last",))
 
     assert one.value.args == ("Member", None)
     assert other.value.args == ("MemberHistory", ("member_id",))
+    assert third.value.args == ("Batch", ("last",))
 
 
 def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWork) -> None:
@@ -683,12 +686,14 @@ def test_a_leaf_names_the_member_that_acts_but_nobody_of_the_staff(exchange: Exc
     assert [leaf["acting_member"] for leaf in exchange.leaves()[-3:]] == [sale.seller.id, sale.buyer.id, None]
 
 
-def test_keys_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
+def test_keys_are_given_once_and_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
     row = work.insert(PartyCounter, member_id=1, events=2)
     work.tell("test.done")
 
     with pytest.raises(AssertionError, match=r"^keys do not change$"):
         work.change(row, member_id=2)
+    with pytest.raises(AssertionError, match=r"party_counter has this .+ already"):
+        work.insert(PartyCounter, member_id=1, events=3)
     with pytest.raises(AssertionError, match=r"^a command tells one event$"):
         work.tell("test.done")
 
