@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from exchange.access.callers import caller_of
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import ApiKey, Role
+from exchange.clock import instant_text
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
@@ -55,7 +56,8 @@ from exchange.members.commands import AdmitMember, ApplyForMembership, StartRevi
 from exchange.members.tables import Company, Member, MemberFact, MemberHistory
 from exchange.money import Money
 from exchange.problems import Conflict, Unauthenticated
-from exchange.trades.commands import ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
+from exchange.trades.commands import ApproveFiling, ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
+from exchange.trades.states import TradeState
 from exchange.trades.tables import Trade
 from exchange.volume.tables import Closing, Rollup
 
@@ -221,7 +223,7 @@ def test_equal_requests_in_one_batch_are_done_once(stored: Exchange) -> None:
     outcomes = stored.batch([(Faulty("a" * 18, "fine"), operator, "once")] * 5)
 
     answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    assert len({answer.body for answer in answers}) == 1
+    assert len({(answer.status, answer.body, answer.position) for answer in answers}) == 1
     assert [answer.replayed for answer in answers] == [False, True, True, True, True]
 
 
@@ -361,6 +363,56 @@ def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
         assert all(isinstance(outcome, Answer) for outcome in outcomes)
         assert (again["first"], again["held"]) == (batch.first, 4)
         assert one.rows(PartyCounter) == [(4711, 6)]
+
+
+@dataclass(frozen=True, slots=True)
+class Patient(Command):
+    """Needs one row after the other, in four rounds."""
+
+    allowed: ClassVar = OPERATOR
+    first: int
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        for number in range(self.first, self.first + 4):
+            yield [Need(PartyCounter, number)]
+
+    def decide(self, work: UnitOfWork) -> Result:
+        assert [work.find(PartyCounter, self.first + n) for n in range(4)] == [None] * 4
+        work.tell("test.done")
+        return {}
+
+
+def test_needs_of_many_rounds_are_loaded_in_step(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator = exchange.operator()
+    asked: list[Ask] = []
+    do = MemoryStore._do
+
+    def counted(store: MemoryStore, ask: Ask) -> Any:
+        asked.append(ask)
+        return do(store, ask)
+
+    monkeypatch.setattr(MemoryStore, "_do", counted)
+    counts = []
+    for commands in (1, 20):
+        asked.clear()
+        exchange.batch([(Patient(1_000 * commands + 10 * n), operator, None) for n in range(commands)])
+        counts.append(len(asked))
+
+    assert counts[0] == counts[1]
+
+
+def test_each_event_tells_its_own_rows_the_request_and_the_instant(exchange: Exchange) -> None:
+    operator = exchange.operator()
+    commands = (Faulty("a" * 18, "fine"), Faulty("b" * 18, "fine"))
+
+    [outcome] = exchange._run(commit(exchange.store, [Job(commands, operator, "k", b"", request_id="r-1", many=True)]))
+
+    assert isinstance(outcome, Answer)
+    told = [[row["uscc"] for _, row in leaf["rows"]] for leaf in exchange.leaves()[-2:]]
+    assert told == [["a" * 18], ["b" * 18]]
+    assert [leaf["request_id"] for leaf in exchange.leaves()[-2:]] == ["r-1", "r-1"]
+    instants = {result["recorded_at"] for result in orjson.loads(outcome.body)["data"]}
+    assert instants == {instant_text(exchange.batches()[-1].recorded_at)}
 
 
 # Time
@@ -596,9 +648,12 @@ def test_who_asks_for_what_is_not_loaded_is_told_what(work: UnitOfWork) -> None:
         work.find(Member, 7)
     with pytest.raises(NotLoaded) as other:
         work.all(MemberHistory, 7, ("member_id",))
+    with pytest.raises(NotLoaded) as third:
+        work.find(Batch, 7, ("last",))
 
     assert one.value.args == ("Member", None)
     assert other.value.args == ("MemberHistory", ("member_id",))
+    assert third.value.args == ("Batch", ("last",))
 
 
 def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWork) -> None:
@@ -642,13 +697,38 @@ def test_a_row_that_is_made_and_changed_is_told_once_as_it_came_out(work: UnitOf
     assert [(table, row["uscc"], row["live"]) for table, row in work.told_since(0)] == [("company", "A", 1)]
 
 
-def test_keys_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
+def test_what_the_batch_has_made_or_changed_stays_when_it_is_loaded_again(work: UnitOfWork) -> None:
+    batches, by = schema_of(Batch), ("last",)
+    record = (2, 3, MORNING, 0, 0)
+    work.put(batches, batches.key, [2], [record])
+    changed = work.get(Batch, 2)
+    work.change(changed, contracted_gross=5)
+    made = work.insert(PartyCounter, member_id=1, events=2)
+
+    work.put(batches, by, [3], [record])
+    work.put(schema_of(PartyCounter), ("member_id",), [1], [])
+
+    assert work.get(Batch, 3, by) is changed
+    assert work.get(PartyCounter, 1) is made
+
+
+def test_a_leaf_names_the_member_that_acts_but_nobody_of_the_staff(exchange: Exchange) -> None:
+    sale = exchange.a_trade(TradeState.FILED)
+    exchange.do(ConfirmTrade(sale.id), sale.buyer.by)
+    exchange.do(ApproveFiling(sale.id, "fine"), exchange.operator())
+
+    assert [leaf["acting_member"] for leaf in exchange.leaves()[-3:]] == [sale.seller.id, sale.buyer.id, None]
+
+
+def test_keys_are_given_once_and_do_not_change_and_a_command_tells_one_event(work: UnitOfWork) -> None:
     row = work.insert(PartyCounter, member_id=1, events=2)
     work.tell("test.done")
 
-    with pytest.raises(AssertionError, match="keys do not change"):
+    with pytest.raises(AssertionError, match=r"^keys do not change$"):
         work.change(row, member_id=2)
-    with pytest.raises(AssertionError, match="a command tells one event"):
+    with pytest.raises(AssertionError, match=r"party_counter has this .+ already"):
+        work.insert(PartyCounter, member_id=1, events=3)
+    with pytest.raises(AssertionError, match=r"^a command tells one event$"):
         work.tell("test.done")
 
 
@@ -658,6 +738,7 @@ def test_rows_are_written_in_the_order_of_tables_and_keys(work: UnitOfWork) -> N
     for number in (3, 1, 2):
         work.change(work.get(PartyCounter, number), events=0)
         work.add(Rollup, ("contracted", "total", "", MORNING.date(), MORNING.date() + timedelta(number)), 1, 0, 1, 1)
+        work.add(PartyCounter, (10 - number,), 1)
     work.insert(
         Transfer,
         position=9,
@@ -678,8 +759,9 @@ def test_rows_are_written_in_the_order_of_tables_and_keys(work: UnitOfWork) -> N
     order = [table.name for table in Stored.metadata.sorted_tables]
     assert [change.schema.name for change in changes] == sorted(["closing", "party_counter"], key=order.index)
     assert [[row.member_id for row in change.rows] for change in changes if change.schema is counters] == [[1, 2, 3]]
-    [added] = [ask for ask in asks if isinstance(ask, Add)]
-    assert list(added.sums) == sorted(added.sums)
+    added = [ask for ask in asks if isinstance(ask, Add)]
+    assert [add.schema.name for add in added] == sorted(["party_counter", "rollup"], key=order.index)
+    assert [list(add.sums) for add in added] == [sorted(add.sums) for add in added]
 
 
 def test_a_row_has_just_the_columns_of_its_table_and_equals_itself_alone() -> None:

@@ -77,6 +77,7 @@ from exchange.trades.states import OPEN, TradeState, TradeStep
 from exchange.trades.tables import Side, TradeMode, Venue
 from exchange.volume.commands import CloseMonth, MonthWrong
 from exchange.volume.rules import (
+    end_of_year,
     is_late,
     is_open,
     last_day,
@@ -336,6 +337,7 @@ def test_a_month_ends_where_the_next_begins(day: date) -> None:
     assert next_month(day) == last_day(day) + timedelta(days=1)
     assert next_month(day).day == month_of(day).day == year_of(day).day == year_of(day).month == 1
     assert year_of(day).year == day.year
+    assert end_of_year(day) == date(day.year, 12, 31)
 
 
 def compared(day: date, months: int) -> date:
