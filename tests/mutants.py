@@ -28,10 +28,9 @@ STATES: Final = {
     -24: "timeout",
     None: "waiting",
 }
-"""Of a mutant, by the exit code of its process. Where modules are made by the mutant as they are imported, the tests may be
-broken: pytest cannot even collect them."""
-DEAD: Final = ("killed", "broken", "timeout")
-ALIVE: Final = ("survived", "untested")
+"""Of a mutant, by the exit code of its process. Broken is a run in which pytest itself failed: it proves nothing, so it counts as alive."""
+DEAD: Final = ("killed", "timeout")
+ALIVE: Final = ("survived", "untested", "broken")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,7 +82,7 @@ def main() -> None:
     for path, states in verdicts().items():
         rooms.setdefault(room_of(path), Counter()).update(states.values())
         for name, state in states.items():
-            if state in {*ALIVE, "broken", "timeout"}:
+            if state in {*ALIVE, "timeout"}:
                 console.print(f"{state:10}{name}", soft_wrap=True)
     rooms["all"] = sum(rooms.values(), Counter())
     table = Table("room", "mutants", *DEAD, *ALIVE, "waiting", "score")

@@ -331,6 +331,8 @@ def test_every_question_about_the_volume_is_answered_as_the_entries_say(database
                     for value in [None, *values.get(dimension, [])]:
                         question = Question(as_of, since, dimension, value)
                         assert cumulative(session, moment, question) == summed(entries, question, position), question
+                flow = total(session, moment, days[2], days[2]).net
+                assert flow == sum(e.gross for e in entries if e.position <= position and e.effective_on == days[2])
                 assert total(session, moment, days[-1]).net == sum(e.gross for e in entries if e.position <= position)
 
         assert [by for by in Dimension if len({VALUE_OF[by](entry) for entry in entries}) == 1] == ["total", "related"]

@@ -22,7 +22,11 @@ from exchange.journal.tables import Batch, Event, PartyEvent
 from exchange.listings.tables import DataGrade
 from exchange.members.states import MemberState
 from exchange.regulator.integrity import INVARIANTS, check
+<<<<<<< HEAD
 from exchange.trades.commands import ApproveTermination, CorrectTrade, ProposeTermination
+=======
+from exchange.trades.commands import ApproveTermination, ProposeTermination, TerminateTrade
+>>>>>>> mutants
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
 from exchange.volume.invariants import _rebuilt
@@ -309,6 +313,23 @@ def test_the_rollups_of_a_dimension_are_rebuilt_from_the_entries(lived_url: str,
 
         assert rollups
         assert lived.read(sums, _rebuilt(dimension)) == rollups
+
+
+def test_the_invariants_hold_over_days_months_and_years(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        sale = exchange.a_taken_listing()
+        for days in (1, 28, 1, 275):
+            exchange.wait(days=days)
+            exchange.a_taken_listing(sale.buyer, sale.offer)
+        exchange.do(TerminateTrade(sale.id, "void"), exchange.operator())
+        for month in (3, 4, 5):
+            exchange.do(CloseMonth(exchange.today.replace(year=2026, month=month, day=1)), exchange.operator())
+        findings = exchange.read(check)
+        days_counted = sorted({entry.effective_on.isoformat() for entry in exchange.records(VolumeEntry)})
+
+    assert days_counted == ["2026-03-02", "2026-03-03", "2026-03-31", "2026-04-01", "2027-01-01"]
+    assert [finding for finding in findings if finding.offending] == []
+    assert [finding.checked for finding in findings if finding.number == "7"] == [3 + 2]
 
 
 def test_an_exchange_that_has_not_begun_holds_too(database_url: str) -> None:
