@@ -22,11 +22,7 @@ from exchange.journal.tables import Batch, Event, PartyEvent
 from exchange.listings.tables import DataGrade
 from exchange.members.states import MemberState
 from exchange.regulator.integrity import INVARIANTS, check
-<<<<<<< HEAD
-from exchange.trades.commands import ApproveTermination, CorrectTrade, ProposeTermination
-=======
-from exchange.trades.commands import ApproveTermination, ProposeTermination, TerminateTrade
->>>>>>> mutants
+from exchange.trades.commands import ApproveTermination, CorrectTrade, ProposeTermination, TerminateTrade
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
 from exchange.volume.invariants import _rebuilt
