@@ -203,7 +203,7 @@ SAID = [
     (
         "12b",
         "UPDATE event SET kind = 'test.invented' WHERE position = 7",
-        ["the leaf of event 7 tells another position, kind or instant"],
+        ["the leaf of event 7 tells another position, kind, instant or person"],
     ),
     (
         "12d",
