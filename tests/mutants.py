@@ -62,7 +62,8 @@ def verdicts() -> dict[str, dict[str, str]]:
 
 
 def forget(states: Iterable[str]) -> None:
-    """Have the mutants in these states tried again."""
+    """Have the mutants in these states tried again, with all tests that reach them by now."""
+    (RESULTS / "mutmut-stats.json").unlink(missing_ok=True)
     for path in RESULTS.glob("exchange/**/*.meta"):
         results = json.loads(path.read_text("utf-8"))
         codes = results["exit_code_by_key"]

@@ -341,10 +341,13 @@ def test_every_question_about_the_volume_is_answered_as_the_entries_say(database
 
 def test_a_moment_is_known_by_position_by_instant_or_as_the_present(database_url: str) -> None:
     with Exchange.at(database_url) as exchange:
-        for _ in range(3):
+        operator = exchange.operator()
+        for day in range(3):
             exchange.wait(hours=1)
-            exchange.batch([(Blind(None, f"{exchange.position}-{n}"), exchange.operator(), None) for n in range(3)])
+            keys = [CreateKey(Role.AUDITOR, "Chen", f"{10 * day + n:064x}") for n in range(70, 73)]
+            assert all(isinstance(made, Answer) for made in exchange.batch([(key, operator, None) for key in keys]))
         batches = exchange.batches()
+        assert [batch.last - batch.first for batch in batches][-3:] == [2, 2, 2]
         last = batches[-1]
 
         def at(known_at: int | datetime | None) -> Moment:

@@ -65,7 +65,7 @@ def closed_through(work: UnitOfWork) -> date | None:
     return closing.closed_through if closing else None
 
 
-def record(work: UnitOfWork, movement: Movement, countable: Countable, effective_on: date, number: int = 1) -> None:
+def record(work: UnitOfWork, movement: Movement, countable: Countable, effective_on: date, number: int) -> None:
     """Move the contracted volume. `number` orders several movements of one command. Raises VolumeTooLarge."""
     counted = movement is Movement.COUNTED
     sign = 1 if counted else -1
