@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
+# In how many processes `make test` runs the tests.
+JOBS ?= auto
+
 .DEFAULT_GOAL := help
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
 AGAIN ?=
@@ -26,7 +29,7 @@ test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
 	$(BIN)/coverage combine --quiet
 	@if test -f .pytest_cache/postgres-ran; then $(BIN)/coverage report --fail-under=100; \
 	else $(BIN)/coverage report; echo "Coverage is not required: the PostgreSQL half was skipped."; fi

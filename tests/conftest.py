@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -123,6 +124,19 @@ def sqlite_door(sqlite_url: str) -> Iterator[Door]:
     """The service over a fresh exchange on SQLite."""
     with opened(sqlite_url) as made:
         yield made
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that sums up, where the tests are shared out among several."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["databases"] = _found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from one of several processes on what its tests ran."""
+    _found[:] = node.workeroutput.get("databases") or _found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
