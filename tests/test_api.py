@@ -538,7 +538,9 @@ def test_every_route_that_there_is_is_in_the_document() -> None:
     assert routes - own == set(openapi()["paths"])
 
 
-@pytest.mark.parametrize("route", [one for _, routes in GROUPS for one in routes if isinstance(one, Write)], ids=str)
+@pytest.mark.parametrize(
+    "route", [one for _, routes in GROUPS for one in routes if isinstance(one, Write)], ids=lambda one: one.operation
+)
 def test_every_example_makes_a_command(sqlite_door: Door, route: Write[Any]) -> None:
     _, _, said = OPERATIONS[route.operation]
     example = said["requestBody"]["content"]["application/json"]["example"]
