@@ -13,12 +13,14 @@ import orjson
 import pytest
 from doors import WRITES, Door, fen, listed, mbr, refused, trd
 from exchanges import Exchange, company_fields, terms_of
+from sqlmodel import Session
 
 from exchange.access.tables import Correction
 from exchange.api.doors import CONDITIONAL
 from exchange.app import GROUPS
 from exchange.desk.queries import QUEUES
 from exchange.identifiers import Prefix, TradeId, read_any_id, written_id
+from exchange.journal.queries import Moment, present
 from exchange.listings.states import ListingState
 from exchange.members.commands import ApproveExpulsion, ChangeMember, ProposeExpulsion, ProposeReadmission
 from exchange.members.states import MemberState
@@ -300,6 +302,27 @@ def test_who_waits_for_nothing_is_told_so_in_time_and_at_once_when_the_service_s
         return await asyncio.wait_for(waiting, 10)
 
     assert door.wait(stopped()).json()["data"] == []
+
+
+def test_however_many_wait_the_database_is_asked_a_few_times_a_second(
+    sqlite_door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def count(session: Session) -> Moment:
+        nonlocal asked
+        asked += 1
+        return present(session)
+
+    monkeypatch.setattr("exchange.api.following.present", count)
+    operator, after = sqlite_door.operator, sqlite_door.place.position
+
+    async def wait() -> list[httpx.Response]:
+        some = (sqlite_door.send("GET", "/v1/events", operator, after=after, wait=1) for _ in range(40))
+        return await asyncio.gather(*some)
+
+    assert {answer.json()["after"] for answer in sqlite_door.wait(wait())} == {after}
+    assert 1 < asked < 20
 
 
 def test_what_happens_to_others_does_not_wake_a_member(door: Door) -> None:

@@ -272,6 +272,27 @@ def test_all_invariants_hold_until_somebody_touches_the_rows(sqlite_line: Comman
     assert re.search(r"✗   2 .*\n {7}\S", touched.out)
 
 
+def test_the_events_alone_rebuild_every_table_until_somebody_touches_the_rows(
+    sqlite_line: CommandLine, tmp_path: Path
+) -> None:
+    sqlite_line.a_key()
+    import_two_trades(sqlite_line, tmp_path)
+    sound = sqlite_line.done("verify", "--replay")
+    connection = sqlite3.connect(tmp_path / "exchange.db")
+    with connection:
+        connection.execute("UPDATE member SET address = 'elsewhere'")
+    connection.close()
+    touched = sqlite_line("verify", "--replay")
+
+    tables, of = re.findall(r"(\d+) of (\d+) tables, \d+ rows, are what the events alone give", sound)[0]
+    assert tables == of
+    assert "rollup follows from these: invariant 6" in sound
+    assert touched.code == 1
+    assert "invariants hold" in touched.out
+    assert "✗ member" in touched.out
+    assert "address is not what the events give" in touched.out
+
+
 def test_invariants_hold_on_each_database(line: CommandLine, tmp_path: Path) -> None:
     line.a_key()
     import_two_trades(line, tmp_path)

@@ -37,9 +37,18 @@ from exchange.journal.tables import Event, Head
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import SumTooLarge, account_id
 from exchange.ledger.tables import Account, AccountKind, Book
-from exchange.listings.commands import ApproveListing, DescribeVersion, DraftListing, SubmitListing, VersionOutOfTurn
+from exchange.listings.commands import (
+    ApproveListing,
+    AssessmentMissing,
+    AssessorNotIndependent,
+    DescribeVersion,
+    DraftListing,
+    RecordListing,
+    SubmitListing,
+    VersionOutOfTurn,
+)
 from exchange.listings.states import ListingState
-from exchange.listings.tables import DataProduct, ProductKind
+from exchange.listings.tables import DataGrade, DataProduct, ProductKind
 from exchange.members.commands import RecordMember
 from exchange.members.standing import DateWrong
 from exchange.members.states import MemberState
@@ -50,6 +59,7 @@ from exchange.trades import rules
 from exchange.trades.commands import (
     ApproveFiling,
     BuyerWrong,
+    ConfirmedAlready,
     ConfirmTrade,
     MonthClosed,
     ProposeTrade,
@@ -491,3 +501,33 @@ def test_a_member_key_acts_for_its_company_and_staff_for_itself() -> None:
 
     assert (member.holder, staff.holder) == ("company:91430104DEM1000017", "person:3")
     assert Caller.SYSTEM.person_id is None
+
+
+def test_who_is_of_the_owners_group_does_not_assess_its_versions(exchange: Exchange) -> None:
+    group = exchange.a_company().uscc
+    owner = exchange.a_member(group_parent_uscc=group)
+    kin = exchange.a_member(roles=("service_org",), group_parent_uscc=group)
+    _, version_id = exchange.a_version(owner)
+
+    with refused(AssessorNotIndependent):
+        exchange.an_assessment(version_id, by=kin)
+    exchange.an_assessment(version_id)
+
+
+def test_important_data_of_old_was_assessed_too(exchange: Exchange) -> None:
+    owner = exchange.a_member()
+    important = version_fields(grade=DataGrade.IMPORTANT)
+    record = RecordListing(
+        owner.uscc, "P-1", ProductKind.API, 1, important, offer_fields(), exchange.today, exchange.today
+    )
+
+    with refused(AssessmentMissing):
+        exchange.do(record, exchange.operator())
+
+
+def test_a_filing_is_confirmed_once(exchange: Exchange) -> None:
+    filed = exchange.a_trade(TradeState.FILED)
+    exchange.do(ConfirmTrade(filed.id), filed.buyer.by)
+
+    with refused(ConfirmedAlready):
+        exchange.do(ConfirmTrade(filed.id), filed.buyer.by)

@@ -349,6 +349,15 @@ def test_the_events_alone_rebuild_every_table(lived_url: str, monkeypatch: pytes
     assert {invariant.number for invariant in INVARIANTS} >= set(FOLLOWS.values())
 
 
+def test_only_the_first_differences_are_shown(lived_url: str) -> None:
+    tamper(lived_url, "UPDATE member_history SET value = 'another'")
+
+    with Exchange.at(lived_url) as lived:
+        found = {one.table: one.differing for one in lived.read(lambda session: list(replay(session)))}
+
+    assert len(found["member_history"]) == 10
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [

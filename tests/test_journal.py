@@ -796,6 +796,8 @@ class Troubled:
         return outcomes
 
     async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
+        if self.troubles[0] is not None:
+            raise self.troubles[0]
         return await self.exchange.store.rehearse(jobs)
 
     async def close(self) -> None:
@@ -859,6 +861,16 @@ def test_a_database_that_stays_away_is_said_to_be_away(exchange: Exchange, no_pa
     outcomes = asyncio.run(commit(Troubled(exchange, trouble), jobs_of(exchange, "fine", "fine")))
 
     assert [type(outcome) for outcome in outcomes] == [DatabaseAway, DatabaseAway]
+
+
+@pytest.mark.parametrize("trouble", [StoreLost("gone"), StoreBusy("held")])
+def test_who_rehearses_is_told_that_the_database_is_away(exchange: Exchange, trouble: Exception) -> None:
+    async def rehearse() -> None:
+        async with Journal(Troubled(exchange, trouble)) as journal:
+            await journal.rehearse(jobs_of(exchange, "fine"))
+
+    with pytest.raises(DatabaseAway, match="could not be read"):
+        asyncio.run(rehearse())
 
 
 def test_a_store_that_has_a_defect_fails_its_batch_alone(exchange: Exchange) -> None:

@@ -35,7 +35,7 @@ from exchange.journal.queries import present
 from exchange.journal.schema import schema_of
 from exchange.listings.tables import Sector
 from exchange.members.states import MemberState
-from exchange.regulator.queries import summary
+from exchange.regulator.queries import standings, summary
 from exchange.trades.commands import ProposeReversal, RecordAuction
 from exchange.trades.queries import open_reversals
 from exchange.trades.states import TradeState
@@ -199,7 +199,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "exchange keys create": operators_exist,
 }
 """What the command line asks."""
-ASKED_BY_DOORS = {caller_by_secret, present, summary}
+ASKED_BY_DOORS = {caller_by_secret, present, standings, summary}
 """What it asks as the API does."""
 
 
