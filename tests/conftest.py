@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -124,6 +125,12 @@ def sqlite_door(sqlite_url: str) -> Iterator[Door]:
     """The service over a fresh exchange on SQLite."""
     with opened(sqlite_url) as made:
         yield made
+
+
+def pytest_sessionstart() -> None:
+    """Hear Ctrl-C: who starts tests in the background has them, and all that they start, ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
