@@ -25,10 +25,14 @@ class HeadWatch:
     async def position(self) -> int:
         """Give the last position, as known a quarter of a second ago at most."""
         async with self._looking:
-            if time.monotonic() >= self._looked_at + LOOK_S:
-                self._position = (await self._database.read(present)).position
-                self._looked_at = time.monotonic()
+            await self._look()
         return self._position
+
+    async def _look(self) -> None:
+        if time.monotonic() < self._looked_at + LOOK_S:
+            return
+        self._position = (await self._database.read(present)).position
+        self._looked_at = time.monotonic()
 
     async def wait(self, position: int, until: float, stopping: Callable[[], bool]) -> bool:
         """Wait until the journal has gone beyond a position; False where time is over first, or the service stops."""
