@@ -28,9 +28,9 @@ from exchange.columns import Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
 from exchange.journal import statements
-from exchange.journal.batch import Outcome
+from exchange.journal.batch import Outcome, Rehearsal
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Rehearsal
+from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store

@@ -26,9 +26,9 @@ from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
 from exchange.journal import postgres, statements
 from exchange.journal.asks import Add, Ask, Change, Insert
-from exchange.journal.batch import ClockBehind, KeyReused, Outcome
+from exchange.journal.batch import ClockBehind, KeyReused, Outcome, Rehearsal
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
+from exchange.journal.commands import Answer, Command, Job, Result
 from exchange.journal.events import (
     LEAF_LIMIT,
     NewEvent,

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,18 +24,6 @@ from exchange.volume.commands import CloseMonth
 
 MARK = "MARK7391"
 Figures = dict[tuple[str, ...], float]
-
-
-@pytest.fixture
-def door(database_url: str) -> Iterator[Door]:
-    with opened(database_url) as made:
-        yield made
-
-
-@pytest.fixture
-def sqlite_door(sqlite_url: str) -> Iterator[Door]:
-    with opened(sqlite_url) as made:
-        yield made
 
 
 def samples(text: str) -> list[Any]:

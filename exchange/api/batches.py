@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from exchange.access.callers import KeyHolder
-from exchange.api.bodies import JSON_TYPE, canonical_body, media_type, query, raw_body, shaped
+from exchange.api.bodies import JSON_TYPE, canonical_body, media_type, query, raw_body, shaped, wants
 from exchange.api.doors import (
     WRITER_CACHE_S,
     TagWrong,
@@ -27,7 +27,6 @@ from exchange.api.doors import (
 )
 from exchange.api.problems import DEFECT, ProblemShape, shape_of
 from exchange.api.shapes import Done, Flag
-from exchange.api.sheets import wants
 from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
 from exchange.journal.batch import KeyReused
 from exchange.journal.commands import CREATED, Answer, Command, Job

@@ -80,6 +80,12 @@ def media_type(request: Request) -> str:
     return kind if all(part in UTF_8 for part in parameters if part.startswith("charset")) else ""
 
 
+def wants(request: Request, media_type: str) -> bool:
+    """Tell whether this type is asked for by name."""
+    accepted = (part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(","))
+    return media_type in accepted
+
+
 def canonical_body(value: Any) -> bytes:
     """Write a parsed body in its one form, of which the request's hash is taken. Raises NotJson."""
     try:

@@ -7,9 +7,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from exchange.api.bodies import wants
 from exchange.api.doors import json_response
 from exchange.api.problems import DEFECT, DEFECT_TYPE, NoRoute, status_of
-from exchange.api.sheets import wants
 from exchange.problems import problem_types
 
 PATH: Final = "/problems/{id}"

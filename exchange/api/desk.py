@@ -1,6 +1,7 @@
 """The operators' desk over HTTP: what waits, and search."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 
 from pydantic import BaseModel, Field
@@ -10,7 +11,7 @@ from exchange.access.callers import KeyHolder
 from exchange.access.tables import READERS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, office
-from exchange.api.lists import Page, PageShape, after, cursor
+from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.members import MemberShape, shape_member
 from exchange.api.shapes import Count, Nothing, Searched
 from exchange.api.trades import TradeShape, shape_trade
@@ -97,7 +98,7 @@ async def _waiting(request: Request, caller: KeyHolder, asked: Page) -> WaitingL
     if name not in QUEUES:
         raise unseen()
     rows = await office(request).database.read(waiting, name, now, place, asked.limit + 1)
-    page = rows[: asked.limit]
+    page, following = cut(request, caller, asked, rows, itemgetter(1))
     return WaitingList(
         data=[
             WaitingShape(
@@ -105,7 +106,7 @@ async def _waiting(request: Request, caller: KeyHolder, asked: Page) -> WaitingL
             )
             for one, _ in page
         ],
-        next=cursor(request, caller, asked, page[-1][1]) if len(rows) > asked.limit else None,
+        next=following,
     )
 
 

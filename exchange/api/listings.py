@@ -123,7 +123,7 @@ async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> Li
         OfferFilter(asked.state, asked.sector, asked.kind),
     )
     today = office(request).today()
-    page, following = cut(request, caller, asked, rows, lambda offer: offer.listing.id)
+    page, following = cut(request, caller, asked, rows, lambda offer: [offer.listing.id])
     return ListingList(
         data=[shape_listing(offer, today) for offer in page],
         next=following,

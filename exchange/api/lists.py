@@ -67,11 +67,11 @@ def cursor(request: Request, caller: KeyHolder, page: Page, place: list[Any]) ->
 
 
 def cut(
-    request: Request, caller: KeyHolder, page: Page, rows: Sequence[T], key: Callable[[T], int]
+    request: Request, caller: KeyHolder, page: Page, rows: Sequence[T], place: Callable[[T], list[Any]]
 ) -> tuple[Sequence[T], str | None]:
     """Cut the row that was asked for beyond the page; give the page and the cursor of the next one, null where there is none."""
     shown = rows[: page.limit]
-    return shown, cursor(request, caller, page, [key(shown[-1])]) if len(rows) > page.limit else None
+    return shown, cursor(request, caller, page, place(shown[-1])) if len(rows) > page.limit else None
 
 
 def _wrong() -> CursorWrong:

@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
-from exchange.api.bodies import Body
+from exchange.api.bodies import Body, wants
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor, cut
 from exchange.api.shapes import (
@@ -23,7 +23,7 @@ from exchange.api.shapes import (
     example,
     money_of,
 )
-from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet, wants
+from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
 from exchange.members.queries import MemberFilter, find_member, list_members
@@ -206,7 +206,7 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> Memb
         asked.limit + 1,
         MemberFilter(asked.state, asked.uscc, asked.name),
     )
-    page, following = cut(request, caller, asked, rows, lambda member: member.id)
+    page, following = cut(request, caller, asked, rows, lambda member: [member.id])
     return MemberList(
         data=[shape_member(member, caller) for member in page],
         next=following,

@@ -147,7 +147,7 @@ def _row(product: DataProduct, owner: Member) -> dict[str, object]:
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList:
     place = after(request, caller, asked)
     rows = await office(request).database.read(list_products, caller.uscc, place[0] if place else None, asked.limit + 1)
-    page, following = cut(request, caller, asked, rows, lambda row: row[0].id)
+    page, following = cut(request, caller, asked, rows, lambda row: [row[0].id])
     return ProductList(
         data=[ProductRow.model_validate(_row(product, owner)) for product, owner in page],
         next=following,

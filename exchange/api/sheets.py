@@ -44,12 +44,6 @@ COLUMNS: Final = {
 SHEET_EXAMPLE: Final = ",".join(COLUMNS)
 
 
-def wants(request: Request, media_type: str) -> bool:
-    """Tell whether this type is asked for by name."""
-    accepted = (part.partition(";")[0].strip().lower() for part in request.headers.get("accept", "").split(","))
-    return media_type in accepted
-
-
 async def statement_sheet(
     request: Request, caller: KeyHolder, member_id: MemberId, since: date, until: date
 ) -> StreamingResponse:

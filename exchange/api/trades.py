@@ -353,7 +353,7 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
     rows = await office(request).database.read(
         list_trades, caller.uscc, place[0] if place else None, asked.limit + 1, asked.which
     )
-    page, following = cut(request, caller, asked, rows, lambda deal: deal.trade.id)
+    page, following = cut(request, caller, asked, rows, lambda deal: [deal.trade.id])
     return TradeList(
         data=[shape_trade(deal, caller) for deal in page],
         next=following,

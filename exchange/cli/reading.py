@@ -1,5 +1,6 @@
 """What commands ask and show: the headline, the invariants, and how far long work has come."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -84,6 +85,14 @@ def headline(found: Summary) -> Table:
     return table
 
 
+def _tell(where: Console, said: str, wrong: Sequence[str]) -> None:
+    """Tell what a check came to: whether all is well, and the first that is not."""
+    mark = "[red]✗[/red]" if wrong else "[green]✓[/green]"
+    where.print(f"{mark} {said}", markup=True)
+    for row in wrong:
+        where.print(f"       {row}", style="red")
+
+
 @dataclass(slots=True)
 class Tally:
     """How many invariants hold."""
@@ -98,13 +107,8 @@ async def run_verify(*, replayed: bool = False) -> bool:
 
     def look(session: Session) -> None:
         for finding in findings(session):
-            mark = "[green]✓[/green]" if not finding.offending else "[red]✗[/red]"
-            console.print(
-                f"{mark} {finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]",
-                markup=True,
-            )
-            for row in finding.offending:
-                console.print(f"       {row}", style="red")
+            said = f"{finding.number:>3}  {finding.statement} [dim]({finding.checked:,} checked)[/dim]"
+            _tell(console, said, finding.offending)
             tally.held += not finding.offending
             tally.broken += bool(finding.offending)
 
@@ -118,17 +122,14 @@ async def run_verify(*, replayed: bool = False) -> bool:
 def _replay(session: Session) -> bool:
     """Rebuild every table from the events, telling each; say whether all are as they are stored."""
     bar = progress_bar()
-    task = bar.add_task("fold events", total=present(session).position)
-    held = rows = 0
-    tables = 0
+    events = present(session).position
+    task = bar.add_task("fold events", total=events)
+    held = rows = tables = 0
     with bar:
         for found in replay(session, lambda folded: bar.update(task, completed=folded)):
-            mark = "[green]✓[/green]" if not found.differing else "[red]✗[/red]"
-            bar.console.print(f"{mark} {found.table} [dim]({found.rows:,} rows)[/dim]", markup=True)
-            for row in found.differing:
-                bar.console.print(f"       {row}", style="red")
+            _tell(bar.console, f"{found.table} [dim]({found.rows:,} rows)[/dim]", found.differing)
             tables, rows, held = tables + 1, rows + found.rows, held + (not found.differing)
-        bar.update(task, completed=present(session).position)
+        bar.update(task, completed=events)
     for name, number in FOLLOWS.items():
         console.print(f"  {name} follows from these: invariant {number}", style="dim")
     console.print(f"{held} of {tables} tables, {rows:,} rows, are what the events alone give.")

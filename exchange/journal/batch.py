@@ -7,21 +7,33 @@ last list, commits. So the same decisions run on PostgreSQL, on SQLite and on pl
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from exchange.clock import instant_text
 from exchange.journal.asks import Ask, Load
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Answer, Command, Job, Rehearsal, Result
+from exchange.journal.commands import Answer, Command, Job, Result
 from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
 from exchange.journal.schema import Record, schema_of
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
 from exchange.journal.work import Need, Needs, NotLoaded, UnitOfWork
 from exchange.problems import Invalid, Problem, Unavailable
 
+T = TypeVar("T")
+
 Outcome = Answer | Problem | Exception
 """What becomes of a job: accepted, refused, or, by a defect, failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What would become of jobs, decided one after the other on a snapshot, and how far the journal had come there."""
+
+    position: int
+    outcomes: list[Outcome]
+
 
 Steps = Generator[list[Ask], list[list[Record]], list[Outcome]]
 
@@ -43,6 +55,17 @@ class KeyReused(Invalid):
     """This idempotency key was used for another request."""
 
     remedy = "Send the first request again to see its answer, or choose a new key."
+
+
+def drive(steps: Generator[list[Ask], list[list[Record]], T], do: Callable[[Ask], list[Record]]) -> T:
+    """Drive a batch to its end, where nobody has to be waited for: `do` answers each ask."""
+    try:
+        asks = next(steps)
+        while True:
+            asks = steps.send([do(ask) for ask in asks])
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
 
 
 def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Steps:

@@ -6,7 +6,6 @@ from typing import ClassVar, Final
 
 from exchange.journal.callers import Caller
 from exchange.journal.work import Needs, UnitOfWork
-from exchange.problems import Problem
 
 Result = dict[str, object]
 """What a command answers: ids, states, flags; never a secret, an amount of others, or personal data."""
@@ -54,14 +53,6 @@ class Job:
     def idempotency(self) -> tuple[str, str]:
         """The key under which the first answer is kept."""
         return self.holder or self.caller.holder, self.key
-
-
-@dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What would become of jobs, decided one after the other on a snapshot, and how far the journal had come there."""
-
-    position: int
-    outcomes: list["Answer | Problem | Exception"]
 
 
 @dataclass(frozen=True, slots=True)

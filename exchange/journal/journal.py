@@ -10,8 +10,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Self
 
-from exchange.journal.batch import Outcome
-from exchange.journal.commands import Answer, Job, Rehearsal
+from exchange.journal.batch import Outcome, Rehearsal
+from exchange.journal.commands import Answer, Job
 from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
 from exchange.journal.watching import NOBODY, Watch
 from exchange.problems import Problem, Unavailable

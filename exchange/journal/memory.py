@@ -1,19 +1,17 @@
 """The store on plain dictionaries: the very same decisions, thousands of histories a second. It is lost with the process."""
 
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, rehearse, transact
-from exchange.journal.commands import Job, Rehearsal
+from exchange.journal.batch import Outcome, Rehearsal, drive, rehearse, transact
+from exchange.journal.commands import Job
 from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_leaf, leaf_hash
 from exchange.journal.schema import Columns, Record, Schema, schema_of
 from exchange.journal.stores import StoreFailed
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head
-
-T = TypeVar("T")
 
 
 class MemoryStore:
@@ -40,20 +38,11 @@ class MemoryStore:
 
     def run_now(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do the same without a loop."""
-        return self._drive(transact(jobs, self._now, self._chance))
-
-    def _drive(self, steps: Generator[list[Ask], list[list[Record]], T]) -> T:
-        try:
-            asks = next(steps)
-            while True:
-                asks = steps.send([self._do(ask) for ask in asks])
-        except StopIteration as done:
-            outcome: T = done.value
-            return outcome
+        return drive(transact(jobs, self._now, self._chance), self._do)
 
     async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """Decide these jobs and keep nothing."""
-        return self._drive(rehearse(jobs, self._now, self._chance))
+        return drive(rehearse(jobs, self._now, self._chance), self._do)
 
     async def close(self) -> None:
         """Do nothing: there is nothing to give back."""

@@ -11,8 +11,8 @@ import asyncpg
 
 from exchange.journal import statements
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, rehearse, transact
-from exchange.journal.commands import Job, Rehearsal
+from exchange.journal.batch import Outcome, Rehearsal, rehearse, transact
+from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable

@@ -64,8 +64,8 @@ def replay(session: Session, progress: Callable[[int], None] = lambda _: None) -
 
 def _fold(session: Session, folded: sqlite3.Connection, progress: Callable[[int], None]) -> None:
     keys = {schema.name: schema.key for schema in told_schemas()}
-    query = select(Event.position, Event.leaf).order_by(col(Event.position)).execution_options(yield_per=CHUNK)
-    for number, (_, leaf) in enumerate(session.exec(query), 1):
+    query = select(Event.leaf).order_by(col(Event.position)).execution_options(yield_per=CHUNK)
+    for number, leaf in enumerate(session.exec(query), 1):
         # A null takes the column away, as it is left out of new rows.
         folded.executemany(
             "INSERT INTO folded VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET row = json_patch(row, excluded.row)",

@@ -2,26 +2,24 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 
 from exchange.database import connect_sqlite
 from exchange.journal import statements
 from exchange.journal.asks import Ask, Change, Insert, Load
-from exchange.journal.batch import Outcome, rehearse, transact
-from exchange.journal.commands import Job, Rehearsal
+from exchange.journal.batch import Outcome, Rehearsal, drive, rehearse, transact
+from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreUnwritable
-
-T = TypeVar("T")
 
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 UNWRITABLE: Final = frozenset(
@@ -65,7 +63,7 @@ class SqliteStore:
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
-                outcomes = _drive(connection, transact(jobs, self._now, self._chance))
+                outcomes = drive(transact(jobs, self._now, self._chance), partial(_do, connection))
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()
@@ -75,7 +73,7 @@ class SqliteStore:
     def _rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         with _in_our_words(), closing(connect_sqlite(self._path)) as connection:
             connection.execute("BEGIN")
-            return _drive(connection, rehearse(jobs, self._now, self._chance))
+            return drive(rehearse(jobs, self._now, self._chance), partial(_do, connection))
 
 
 @contextmanager
@@ -91,16 +89,6 @@ def _in_our_words() -> Iterator[None]:
         raise StoreFailed(str(error)) from error
     except (sqlite3.Error, OverflowError) as error:  # the driver's own word for a number that no column holds
         raise StoreFailed(str(error)) from error
-
-
-def _drive(connection: sqlite3.Connection, steps: Generator[list[Ask], list[list[Record]], T]) -> T:
-    try:
-        asks = next(steps)
-        while True:
-            asks = steps.send([_do(connection, ask) for ask in asks])
-    except StopIteration as done:
-        outcome: T = done.value
-        return outcome
 
 
 def _do(connection: sqlite3.Connection, ask: Ask) -> list[Record]:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from exchange.journal.batch import Outcome
-from exchange.journal.commands import Job, Rehearsal
+from exchange.journal.batch import Outcome, Rehearsal
+from exchange.journal.commands import Job
 from exchange.problems import Unavailable
 
 

@@ -235,7 +235,7 @@ class RecordMember(Command):
         rules.check_company(self.uscc, self.fields)
         if self.admitted_on < self.applied_on:
             rules.refuse([Fault("/admitted_on", "must not lie before applied_on")])
-        rules.old_steps(self.admitted_on, self.changes, self.withdrawn_on)
+        rules.check_changes(self.admitted_on, self.changes, self.withdrawn_on)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the company and its membership before."""
@@ -657,7 +657,7 @@ class ReleasePersonalData(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Tell it."""
         work.tell("personal_data.released", reason=self.reason)
-        return {"position": work.position}
+        return {}
 
 
 def _expulsion(work: UnitOfWork, member_id: MemberId) -> ProposalId | None:

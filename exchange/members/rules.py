@@ -63,18 +63,14 @@ STEP_TO: Final = {MemberState.SUSPENDED: MemberStep.SUSPEND, MemberState.ACTIVE:
 """By which step an old membership came into a state after its admission."""
 
 
-def old_steps(
-    admitted_on: date, changes: Sequence[OldChange], withdrawn_on: date | None
-) -> list[tuple[MemberStep, date]]:
-    """Give the changes of state of an old membership as steps. Raises MemberFieldsWrong where they are out of order, or wrong."""
+def check_changes(admitted_on: date, changes: Sequence[OldChange], withdrawn_on: date | None) -> None:
+    """Check the changes of an old membership. Raises MemberFieldsWrong where they are out of order, or wrong."""
     faults = _change_faults(changes)
     days = [admitted_on, *(change.effective_on for change in changes), *([withdrawn_on] if withdrawn_on else [])]
     if days != sorted(days):
         name = "changes" if changes else "withdrawn_on"
         faults.append(Fault(f"/{name}", "must lie between admitted_on and withdrawn_on, in their order"))
     refuse(faults)
-    states = [change for change in changes if change.fact is MemberFact.STATE]
-    return [(STEP_TO[MemberState(change.value)], change.effective_on) for change in states]
 
 
 def _change_faults(changes: Sequence[OldChange]) -> list[Fault]:
