@@ -15,6 +15,8 @@ from doors import WRITES, Door, fen, listed, mbr, refused, trd
 from exchanges import Exchange, company_fields, terms_of
 from sqlmodel import Session
 
+from exchange.access.callers import secret_hash
+from exchange.access.commands import RevokeKey
 from exchange.access.tables import Correction
 from exchange.api.doors import CONDITIONAL
 from exchange.app import GROUPS
@@ -91,6 +93,17 @@ def test_a_dry_run_of_a_batch_is_decided_in_order_as_the_batch_would_be(door: Do
     together = ask("&atomic=true", items[:2]).json()
     assert (together["status"], len(together["would_answer"])) == (201, 2)
     assert door.place.dump() == before
+
+
+def test_a_revoked_key_is_refused_a_dry_run_of_a_whole_batch_as_it_is_the_batch(door: Door) -> None:
+    offer, buyer = door.place.a_listing(), door.of(door.place.a_member())
+    door.ask("POST", "/v1/trades", buyer, {})
+    caller = door.app.state.office.callers[secret_hash(buyer)][1]
+    door.place.do(RevokeKey(caller.key_id), door.place.operator())
+
+    for query in ("?atomic=true&dry_run=true", "?atomic=true"):
+        answer = door.ask("POST", f"/v1/trades:batch{query}", buyer, [listed(offer)])
+        refused(answer, 401, "unauthenticated")
 
 
 def test_a_defect_in_a_dry_run_is_said_to_be_one(sqlite_door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

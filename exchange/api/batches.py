@@ -21,6 +21,7 @@ from exchange.api.doors import (
     idempotency_key,
     json_response,
     office,
+    rehearsed,
     request_hash,
     respond,
     would_answer,
@@ -132,8 +133,7 @@ async def create_trades(request: Request) -> Response:
     # On a thread: sixteen megabytes take seconds, in which others are served.
     values = await asyncio.to_thread(read_items, raw, lines=media_type(request) == NDJSON_TYPE)
     if asked.atomic == "true":
-        job = _together(request, caller, key, values)
-        return await (_rehearsed_together(request, job) if dry else _done_together(request, job))
+        return await _answer_together(request, _together(request, caller, key, values), dry=dry)
     if dry:
         return await _rehearsed_alone(request, caller, values)
     told = _done_alone(request, caller, key, values)
@@ -159,23 +159,14 @@ def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[An
     return Job(tuple(commands), caller, key, digest, CREATED, request_id=request_id, many=True)
 
 
-async def _done_together(request: Request, job: Job) -> Response:
+async def _answer_together(request: Request, job: Job, *, dry: bool) -> Response:
+    """Do the job, or only say what would become of it; either is refused in the same words. Raises ItemRefused, KeyReused."""
     try:
-        return respond(await office(request).journal.do(job))
+        return await rehearsed(request, job) if dry else respond(await office(request).journal.do(job))
     except (Invalid, Conflict, NotFound, Forbidden) as problem:
         if isinstance(problem, KeyReused):
             raise
         raise _refused(problem.index, problem) from None
-
-
-async def _rehearsed_together(request: Request, job: Job) -> Response:
-    rehearsal = await office(request).journal.rehearse([job])
-    [outcome] = rehearsal.outcomes
-    if isinstance(outcome, Problem):
-        raise _refused(outcome.index, outcome)
-    if not isinstance(outcome, Answer):
-        raise outcome
-    return json_response(would_answer(outcome, rehearsal.position))
 
 
 async def _done_alone(

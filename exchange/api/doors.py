@@ -240,11 +240,7 @@ class Write(Generic[B]):
 
     async def rehearse(self, request: Request, asked: Asked[B], command: Command) -> Response:
         """Say what would become of the command."""
-        rehearsal = await office(request).journal.rehearse([self._job(request, asked, command)])
-        [outcome] = rehearsal.outcomes
-        if not isinstance(outcome, Answer):
-            raise outcome
-        return json_response(would_answer(outcome, rehearsal.position))
+        return await rehearsed(request, self._job(request, asked, command))
 
     def _job(self, request: Request, asked: Asked[B], command: Command) -> Job:
         return Job(
@@ -256,6 +252,15 @@ class Write(Generic[B]):
             request_id=request.scope["request_id"],
             expected=asked.expected,
         )
+
+
+async def rehearsed(request: Request, job: Job) -> Response:
+    """Answer with what would become of a job. Raises what would refuse it."""
+    rehearsal = await office(request).journal.rehearse([job])
+    [outcome] = rehearsal.outcomes
+    if not isinstance(outcome, Answer):
+        raise outcome
+    return json_response(would_answer(outcome, rehearsal.position))
 
 
 def would_answer(answer: Answer, position: int) -> dict[str, Any]:
