@@ -113,3 +113,4 @@ class Unavailable(Problem):
     """The service cannot take this now."""
 
     remedy = "Send the same request with the same key again in a few seconds."
+    retry_after_s: int = 1

@@ -40,10 +40,11 @@ from exchange.journal.events import (
     party_commitment,
 )
 from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
-from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
+from exchange.journal.journal import DatabaseAway, Defect, Journal, Stopping, commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
 from exchange.journal.postgres import PostgresStore
+from exchange.journal.queue import Overloaded
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
