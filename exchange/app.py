@@ -35,6 +35,7 @@ from exchange.api import (
     trades,
 )
 from exchange.api.doors import Office, Route, add
+from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
 from exchange.api.reception import Reception, places
 from exchange.database import Database
@@ -113,7 +114,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="docs_assets")
     # Outermost, so that also what the framework answers by itself gets its id, its line and its count.
     app.middleware_stack = Reception(
-        app.build_middleware_stack(), places(app.router.routes), figures, app.state, access_log=chosen.access_log
+        Entrance(app.router.routes, app.build_middleware_stack()),
+        places(app.router.routes),
+        figures,
+        app.state,
+        access_log=chosen.access_log,
     )
     return app
 

@@ -156,9 +156,9 @@ def tag(changed_at: int) -> str:
 
 def request_hash(request: Request, canonical: bytes) -> bytes:
     """Hash what is asked: method, path with its query, and the body in its one form."""
-    digest = hashlib.sha256(f"{request.method} {request.scope['path']}?{request.url.query}\n".encode())
-    digest.update(canonical)
-    return digest.digest()
+    scope = request.scope
+    asked = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
+    return hashlib.sha256(asked + canonical).digest()
 
 
 def respond(answer: Answer) -> Response:

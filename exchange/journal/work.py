@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from exchange.clock import business_day
 from exchange.columns import Stored, Told
@@ -26,6 +27,9 @@ class Need(NamedTuple):
     value: Any
     by: Columns | None = None
 
+
+KEPT_LIMIT: Final = 50_000
+"""So many keys are kept from batch to batch at most; beyond, all are loaded anew."""
 
 Needs = Iterator[list[Need]]
 """What a command must have at hand, in rounds: each round may look at what the ones before it brought."""
@@ -115,6 +119,7 @@ class UnitOfWork:
 
     def add(self, model: type[Stored], key: tuple[Any, ...], *deltas: int) -> None:
         """Add to a row that need not be loaded, nor exist: one upsert with summed deltas per batch."""
+        assert not model.kept, "what is kept in memory would not notice"
         sums = self._sums[schema_of(model)]
         held = sums.get(key)
         sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
@@ -226,6 +231,48 @@ class UnitOfWork:
             if sums
         )
         return asks
+
+
+class Kept:
+    """Rows that a store's last batch left in memory, so that the next one need not load them.
+
+    They are the database's as long as nobody else has moved the head, which each batch looks at under its lock.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._head: tuple[int, datetime] | None = None
+        self._found: dict[tuple[Schema, Columns], dict[Any, Any]] = {}
+
+    def hand_to(self, work: UnitOfWork) -> None:
+        """Give a batch what the last one left, where its head is the one that the last one left."""
+        if self._head == (work.head.position, work.head.recorded_at):
+            work.found.update(self._found)
+
+    def take_from(self, work: UnitOfWork) -> None:
+        """Keep what a batch found, inserted and changed, of the tables whose rows are asked for again and again."""
+        self._head = work.head.position, work.head.recorded_at
+        self._found = {
+            (schema, by): rows
+            for (schema, by), rows in work.found.items()
+            if schema.model.kept and by in schema.uniques
+        }
+        if sum(map(len, self._found.values())) > KEPT_LIMIT:
+            self._found = {}
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._head = None
+        self._found = {}
+
+    @contextmanager
+    def unless_it_fails(self) -> Iterator[None]:
+        """Let a batch happen; where it fails, what it left is not the database's."""
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            raise
 
 
 # What takes a step back: each is kept with its arguments when the step is done
