@@ -512,7 +512,7 @@ def test_a_leaf_says_all_that_happened_in_one_fixed_form() -> None:
     leaf = leaf_of(
         NewEvent("test.told", (member,), member, {"b": 1, "a": None}),
         position=2,
-        recorded_at=MORNING,
+        recorded_at=instant_text(MORNING),
         caller=by,
         request_id="r-1",
         salt=b"\x01" * 16,
@@ -535,7 +535,7 @@ def test_a_leaf_takes_eight_kibibytes_at_most() -> None:
         return leaf_of(
             NewEvent("test.told", (), None, {"text": "x" * length}),
             position=2,
-            recorded_at=MORNING,
+            recorded_at=instant_text(MORNING),
             caller=Caller.SYSTEM,
             request_id=None,
             salt=bytes(16),

@@ -143,17 +143,16 @@ def _gather(
         for n, (caller, needs) in live:
             work.caller = caller
             try:
-                asked = next(needs, None)
+                missing = _next_missing(needs, work)
             except Exception as defect:
                 log.exception("A command's needs failed")
                 failures[n] = defect
                 continue
-            if asked is not None:
+            if missing:
                 still.append((n, (caller, needs)))
-                for need in asked:
-                    if not work.has(need):
-                        schema = schema_of(need.model)
-                        wanted[schema, need.by or schema.key][need.value] = None
+                for need in missing:
+                    schema = schema_of(need.model)
+                    wanted[schema, need.by or schema.key][need.value] = None
         if wanted:
             loads = [Load(schema, by, list(values)) for (schema, by), values in wanted.items()]
             answers = yield list(loads)
@@ -161,6 +160,14 @@ def _gather(
                 work.put(*load, records)
         live = still
     return failures
+
+
+def _next_missing(needs: Needs, work: UnitOfWork) -> list[Need]:
+    """Go on to the first round that asks for what is not at hand; nothing where there is none."""
+    for asked in needs:
+        if missing := [need for need in asked if not work.has(need)]:
+            return missing
+    return []
 
 
 def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Outcome]:
@@ -238,7 +245,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
     leaf = leaf_of(
         event,
         position=work.position,
-        recorded_at=work.now,
+        recorded_at=work.recorded_at,
         caller=job.caller,
         request_id=job.request_id,
         salt=work.chance(SALT_LENGTH),
@@ -255,7 +262,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
         leaf=leaf.decode(),
         leaf_sha256=leaf_hash(leaf),
     )
-    return result | {"position": work.position, "recorded_at": instant_text(work.now)}
+    return result | {"position": work.position, "recorded_at": work.recorded_at}
 
 
 def _counted(work: UnitOfWork, member_id: Any) -> str:

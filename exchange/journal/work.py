@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from exchange.clock import business_day
+from exchange.clock import business_day, instant_text
 from exchange.columns import Stored, Told
 from exchange.identifiers import MemberId
 from exchange.journal.asks import Add, Ask, Change, Insert
@@ -46,6 +46,7 @@ class UnitOfWork:
         """Start at a head, at an instant, with a source of random bytes."""
         self.head = head
         self.now = now
+        self.recorded_at = instant_text(now)
         self.today = business_day(now)
         self.chance = chance
         self.caller: Caller = Caller.SYSTEM
@@ -94,9 +95,9 @@ class UnitOfWork:
         schema = schema_of(cast("type[Stored]", model))
         row = schema.row(**values)
         for columns, value in schema.uniques.items():
-            known = self.found[schema, columns]
-            assert known.get(value(row)) is None, f"{schema.name} has this {columns} already"
-            known[value(row)] = row
+            known, key = self.found[schema, columns], value(row)
+            assert known.get(key) is None, f"{schema.name} has this {columns} already"
+            known[key] = row
         for columns, value in schema.lists.items():
             listed = self.found[schema, columns].get(value(row))
             if listed is not None:
@@ -108,13 +109,15 @@ class UnitOfWork:
     def change(self, row: Stored, **values: object) -> None:
         """Give a row new values; columns of its keys never change."""
         schema = cast("Schema", type(row).schema)  # rows of the journal carry their schema
-        assert not schema.fixed & values.keys(), "keys do not change"
-        held = id(row) in self.inserted[schema] or id(row) in self.changed[schema]
+        assert schema.fixed.isdisjoint(values), "keys do not change"
+        identity, changed = id(row), self.changed[schema]
+        inserted = identity in self.inserted[schema]
+        held = inserted or identity in changed
         self._undo.append((_unchange, schema, row, {name: getattr(row, name) for name in values}, held))
         for name, value in values.items():
             setattr(row, name, value)
-        if id(row) not in self.inserted[schema]:
-            self.changed[schema][id(row)] = row
+        if not inserted:
+            changed[identity] = row
             self._touched[schema].update(values)
 
     def add(self, model: type[Stored], key: tuple[Any, ...], *deltas: int) -> None:
