@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from io import BytesIO
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from exchange.clock import business_day, instant_text
@@ -28,6 +29,7 @@ class Need(NamedTuple):
     by: Columns | None = None
 
 
+DRAWN_AT_ONCE: Final = 1_024
 KEPT_LIMIT: Final = 50_000
 """So many keys are kept from batch to batch at most; beyond, all are loaded anew."""
 
@@ -48,7 +50,8 @@ class UnitOfWork:
         self.now = now
         self.recorded_at = instant_text(now)
         self.today = business_day(now)
-        self.chance = chance
+        self._draw = chance
+        self._drawn = BytesIO()
         self.caller: Caller = Caller.SYSTEM
         self.event: NewEvent | None = None
         self.expected: frozenset[int] | None = None
@@ -63,6 +66,14 @@ class UnitOfWork:
     def position(self) -> int:
         """The position of the command that is being decided."""
         return self.head.position
+
+    def chance(self, length: int) -> bytes:
+        """Give so many random bytes. They are drawn many at once: each draw is a call of the system, at which other threads take their turn."""
+        given = self._drawn.read(length)
+        if len(given) < length:
+            self._drawn = BytesIO(self._draw(DRAWN_AT_ONCE))
+            given = self._drawn.read(length)
+        return given
 
     # What commands ask
 
