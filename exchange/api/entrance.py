@@ -26,18 +26,15 @@ class Entrance:
     def __init__(self, routes: Iterable[BaseRoute], further: ASGIApp) -> None:
         """Take the routes that there are, and what answers all that they do not."""
         self._further = further
-        self._endpoints: dict[tuple[str, str], Endpoint] = {
+        endpoints: dict[tuple[str, str], Endpoint] = {
             (method, route.path): route.endpoint
             for route in routes
             if isinstance(route, Route)
             for method in route.methods or ()
         }
-        self._places = {
-            len(before.split("/")) - 1
-            for _, path in self._endpoints
-            for before, parameter, _ in [path.partition(PARAMETER)]
-            if parameter
-        }
+        self._exact = {key: endpoint for key, endpoint in endpoints.items() if PARAMETER not in key[1]}
+        self._templates = {key: endpoint for key, endpoint in endpoints.items() if PARAMETER in key[1]}
+        self._places = {path.split("/").index(PARAMETER) for _, path in self._templates}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -56,7 +53,7 @@ class Entrance:
     def _endpoint(self, scope: Scope) -> Endpoint | None:
         """Find the endpoint, and note what stands in the path for its parameter."""
         method, path = scope["method"], scope["path"]
-        found = self._endpoints.get((method, path))
+        found = self._exact.get((method, path))
         if found is not None:
             scope["path_params"] = {}
             return found
@@ -64,7 +61,7 @@ class Entrance:
         for place in self._places:
             if place < len(parts) and parts[place]:
                 template = "/".join([*parts[:place], PARAMETER, *parts[place + 1 :]])
-                found = self._endpoints.get((method, template))
+                found = self._templates.get((method, template))
                 if found is not None:
                     scope["path_params"] = {"id": parts[place]}
                     return found
