@@ -62,6 +62,7 @@ CONNECT_S: Final = 0.0005
 SETTLE_S: Final = 1.0
 P99_LIMIT_MS: Final = 2_000
 """A second's work waits at most, and as much again is under way."""
+P99_FAR_LIMIT_MS: Final = 5_000
 BESIDE_FLOOD_MS: Final = 250
 KEEPS: Final = 0.8
 RETRY_AFTER: Final = b"retry-after:"
@@ -339,7 +340,8 @@ def one_round(place: Place, found: Rounds) -> None:
 
 TARGETS: Final[dict[str, tuple[str, Callable[[float], bool]]]] = {
     "accepted rate at": (f"≥ {KEEPS}", lambda value: value >= KEEPS),
-    "p99 of what is accepted": (f"≤ {P99_LIMIT_MS:,}", lambda value: value <= P99_LIMIT_MS),
+    "p99 of what is accepted at 10 times": (f"≤ {P99_LIMIT_MS:,}", lambda value: value <= P99_LIMIT_MS),
+    "p99 of what is accepted at 100 times": (f"≤ {P99_FAR_LIMIT_MS:,}", lambda value: value <= P99_FAR_LIMIT_MS),
     f"{OTHERS} members beside": (f"≤ {BESIDE_FLOOD_MS}", lambda value: value <= BESIDE_FLOOD_MS),
     "the same: share": ("0", lambda value: value == 0),
     "the same: accepted": (f"≥ {KEEPS}", lambda value: value >= KEEPS),
