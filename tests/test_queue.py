@@ -90,11 +90,25 @@ def test_while_others_wait_nobody_is_served_more_than_its_turn_ahead_of_them(cro
 @given(crowd=st.lists(st.tuples(callers, st.just(1), st.integers(1, 800)), min_size=2, max_size=12))
 def test_of_single_commands_a_batch_holds_of_each_caller_its_share(crowd: list[tuple[str, int, int]]) -> None:
     queue = filled(*crowd, limit=10**9)
+    lone = BATCH_LIMIT
     while queue.waiting:
         before = {caller: line.waiting for caller, line in queue._lines.items()}
-        share = BATCH_LIMIT if len(before) == 1 else CALLER_LIMIT
+        alone = len(before) == 1
 
-        assert commands(queue.take()) == {caller: min(share, held) for caller, held in before.items()}
+        assert commands(queue.take()) == {
+            caller: min(lone if alone else CALLER_LIMIT, held) for caller, held in before.items()
+        }
+        lone = min(BATCH_LIMIT, 2 * lone) if alone else CALLER_LIMIT
+
+
+def test_after_others_have_been_there_who_waits_alone_comes_back_to_whole_batches_step_by_step() -> None:
+    queue = filled(("flood", 1, 6_000), ("another", 1, 1))
+
+    sizes = [len(queue.take()) for _ in range(6)]
+    queue.put("another", 1, ("another", 1, 1))
+    sizes += [len(queue.take()) for _ in range(2)]
+
+    assert sizes == [101, 100, 200, 400, 800, 1_000, 101, 100]
 
 
 def test_a_batch_holds_something_of_everybody_however_much_one_has_sent() -> None:

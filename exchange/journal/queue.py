@@ -12,7 +12,7 @@ T = TypeVar("T")
 BATCH_LIMIT: Final = 1_000
 """The most commands in one transaction; a single job of more still goes alone."""
 CALLER_LIMIT: Final = 100
-"""The most of one caller in one transaction while others wait: what they wait for stays short."""
+"""The most of one caller in one transaction while others wait, or did a moment ago: what they wait for stays short."""
 WAIT_S: Final = 0.5
 """No more wait than are served in this time, as the last batches went; in twice this time, where each has only its share of them."""
 MEMORY: Final = 0.9
@@ -54,6 +54,8 @@ class Queue(Generic[T]):
         """So many may wait as things go; who has less than its share of them waiting is taken beyond it, up to twice as many."""
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[_Line[T]] = deque()
+        self._lone = BATCH_LIMIT
+        """So many in one batch of a caller that waits alone: few at first where others came a moment ago, and may come again."""
         self._commands = self._seconds = 0.0
 
     @property
@@ -94,7 +96,7 @@ class Queue(Generic[T]):
         A turn that is too small for a caller's next job is saved until they are enough (deficit round robin).
         """
         turns = len(self._turns)
-        share = BATCH_LIMIT if turns == 1 else min(CALLER_LIMIT, max(1, BATCH_LIMIT // max(1, turns)))
+        share = self._share(turns)
         batch: list[T] = []
         rest = BATCH_LIMIT
         while self._turns and (turns > 0 or not batch):
@@ -112,6 +114,14 @@ class Queue(Generic[T]):
                 self.waiting -= size
             self._end_turn(line)
         return batch
+
+    def _share(self, callers: int) -> int:
+        if callers > 1:
+            self._lone = CALLER_LIMIT
+            return min(CALLER_LIMIT, max(1, BATCH_LIMIT // callers))
+        share = self._lone
+        self._lone = min(BATCH_LIMIT, 2 * share)
+        return share
 
     def _end_turn(self, line: _Line[T]) -> None:
         self._turns.popleft()
