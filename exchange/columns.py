@@ -85,6 +85,8 @@ class Stored(SQLModel):
     told: ClassVar[Told] = Told.AS_IS
     untold: ClassVar[frozenset[str]] = frozenset()
     """Columns that never enter an event: secrets, and what can be erased."""
+    kept: ClassVar[bool] = False
+    """Whether its rows are asked for again and again, so that the journal keeps them from batch to batch."""
     lists: ClassVar[tuple[tuple[str, ...], ...]] = ()
     """Keys that lead to a short list of rows instead of to one."""
 

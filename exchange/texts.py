@@ -33,12 +33,16 @@ def text_fault(text: str, limit: int) -> str | None:
         return f"must have at most {limit} characters"
     if is_formula(text):
         return FORMULA_RULE
-    unseen = UNSEEN_LETTERS.search(text) or any(unicodedata.category(letter) in UNSEEN_CATEGORIES for letter in text)
-    if unseen:
+    if UNSEEN_LETTERS.search(text) or _has_unseen(text):
         return "must have no control, invisible or unassigned characters"
     if not unicodedata.is_normalized("NFC", text):
         return "must be in Unicode's normal form NFC"
     return None
+
+
+def _has_unseen(text: str) -> bool:
+    # All that is printable is seen; what is not may still be a space of another width.
+    return not text.isprintable() and any(unicodedata.category(letter) in UNSEEN_CATEGORIES for letter in text)
 
 
 def text_faults(texts: Iterable[tuple[str, str | None, int]]) -> list[Fault]:

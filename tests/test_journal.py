@@ -5,7 +5,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,7 +25,8 @@ from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
 from exchange.journal import postgres, statements
-from exchange.journal.asks import Add, Ask, Change, Insert
+from exchange.journal import work as journal_work
+from exchange.journal.asks import Add, Ask, Change, Insert, Load
 from exchange.journal.batch import ClockBehind, KeyReused, Outcome, Rehearsal
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job, Result
@@ -46,20 +47,23 @@ from exchange.journal.opening import open_store
 from exchange.journal.postgres import PostgresStore
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
+from exchange.journal.statements import Part
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
 from exchange.journal.tables import Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
-from exchange.journal.work import Need, Needs, NotLoaded, UnitOfWork
+from exchange.journal.work import Kept, Need, Needs, NotLoaded, UnitOfWork
 from exchange.ledger.tables import Entry, EntryKind, Transfer
 from exchange.listings.commands import RegisterProduct
 from exchange.listings.tables import ProductKind
-from exchange.members.commands import AdmitMember, ApplyForMembership, StartReview
+from exchange.members.commands import AdmitMember, ApplyForMembership, ReinstateMember, StartReview, SuspendMember
+from exchange.members.standing import NotActive
 from exchange.members.tables import Company, Member, MemberFact, MemberHistory
 from exchange.money import Money
 from exchange.problems import Conflict, Unauthenticated
+from exchange.regulator.integrity import check
 from exchange.trades.commands import ApproveFiling, ConfirmTrade, ContractTrade, ProposeTrade, TakeListing
 from exchange.trades.states import TradeState
 from exchange.trades.tables import Trade
-from exchange.volume.tables import Closing, Rollup
+from exchange.volume.tables import Closing, Dimension, Measure, Rollup
 
 OPERATOR = frozenset({Role.OPERATOR})
 
@@ -332,22 +336,25 @@ def test_a_batch_costs_the_same_statements_however_many_commands_it_has(
     assert many == one <= 30
 
 
+ROLLED = (Measure.CONTRACTED, Dimension.BUYER, "4711", date(2026, 3, 2), date(2026, 3, 2))
+
+
 @dataclass(frozen=True, slots=True)
 class Odd(Command):
-    """Finds a batch by its instant, and adds to a counter that is not there, both of which no command needs yet."""
+    """Finds a batch by its instant, and a rollup that it adds to, neither of which any command needs yet."""
 
     allowed: ClassVar = OPERATOR
     recorded_at: datetime
 
     def needs(self, work: UnitOfWork) -> Needs:
-        yield [Need(Batch, self.recorded_at, ("recorded_at",)), Need(PartyCounter, 4711)]
+        yield [Need(Batch, self.recorded_at, ("recorded_at",)), Need(Rollup, ROLLED)]
 
     def decide(self, work: UnitOfWork) -> Result:
-        held = work.find(PartyCounter, 4711)
-        work.add(PartyCounter, (4711,), 2)
+        held = work.find(Rollup, ROLLED)
+        work.add(Rollup, ROLLED, 2, 0, 1, 1)
         work.tell("test.done")
         first = work.get(Batch, self.recorded_at, ("recorded_at",)).first
-        return {"first": first, "held": held.events if held else 0}
+        return {"first": first, "held": held.gross if held else 0}
 
 
 def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
@@ -362,7 +369,7 @@ def test_rows_are_found_by_every_unique_key_and_added_to_by_every_primary_key(
 
         assert all(isinstance(outcome, Answer) for outcome in outcomes)
         assert (again["first"], again["held"]) == (batch.first, 4)
-        assert one.rows(PartyCounter) == [(4711, 6)]
+        assert one.rows(Rollup) == [(*ROLLED, 6, 0, 3, 3)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,7 +512,7 @@ def test_a_leaf_says_all_that_happened_in_one_fixed_form() -> None:
     leaf = leaf_of(
         NewEvent("test.told", (member,), member, {"b": 1, "a": None}),
         position=2,
-        recorded_at=MORNING,
+        recorded_at=instant_text(MORNING),
         caller=by,
         request_id="r-1",
         salt=b"\x01" * 16,
@@ -528,7 +535,7 @@ def test_a_leaf_takes_eight_kibibytes_at_most() -> None:
         return leaf_of(
             NewEvent("test.told", (), None, {"text": "x" * length}),
             position=2,
-            recorded_at=MORNING,
+            recorded_at=instant_text(MORNING),
             caller=Caller.SYSTEM,
             request_id=None,
             salt=bytes(16),
@@ -738,7 +745,7 @@ def test_rows_are_written_in_the_order_of_tables_and_keys(work: UnitOfWork) -> N
     for number in (3, 1, 2):
         work.change(work.get(PartyCounter, number), events=0)
         work.add(Rollup, ("contracted", "total", "", MORNING.date(), MORNING.date() + timedelta(number)), 1, 0, 1, 1)
-        work.add(PartyCounter, (10 - number,), 1)
+        work.add(Head, (10 - number,), 1)
     work.insert(
         Transfer,
         position=9,
@@ -760,7 +767,7 @@ def test_rows_are_written_in_the_order_of_tables_and_keys(work: UnitOfWork) -> N
     assert [change.schema.name for change in changes] == sorted(["closing", "party_counter"], key=order.index)
     assert [[row.member_id for row in change.rows] for change in changes if change.schema is counters] == [[1, 2, 3]]
     added = [ask for ask in asks if isinstance(ask, Add)]
-    assert [add.schema.name for add in added] == sorted(["party_counter", "rollup"], key=order.index)
+    assert [add.schema.name for add in added] == sorted(["head", "rollup"], key=order.index)
     assert [list(add.sums) for add in added] == [sorted(add.sums) for add in added]
 
 
@@ -771,6 +778,93 @@ def test_a_row_has_just_the_columns_of_its_table_and_equals_itself_alone() -> No
     assert row != other
     with pytest.raises(AttributeError):
         row.number = 1
+
+
+# Rows that are kept from batch to batch
+
+
+def test_the_next_batch_loads_only_what_the_last_one_did_not_leave(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer, buyer = exchange.a_listing(), exchange.a_member()
+    exchange.do(TakeListing(offer.id, 1, a_price(), "use"), buyer.by)
+    loaded: list[str] = []
+    do = MemoryStore._do
+
+    def noted(store: MemoryStore, ask: Ask) -> Any:
+        if isinstance(ask, Load):
+            loaded.append(ask.schema.name)
+        return do(store, ask)
+
+    monkeypatch.setattr(MemoryStore, "_do", noted)
+    exchange.do(TakeListing(offer.id, 1, a_price(), "use"), buyer.by)
+
+    assert loaded == ["head", "idempotency"]
+
+
+def test_what_another_process_wrote_is_known_to_the_next_batch(stored: Exchange, database_url: str) -> None:
+    offer, buyer = stored.a_listing(), stored.a_member()
+    take = TakeListing(offer.id, 1, a_price(), "use")
+    stored.do(take, buyer.by)
+    operator = stored.operator()
+    with Exchange.at(database_url, now=stored._clock()) as other:
+        other.do(SuspendMember(buyer.id, "as it should be"), operator, "other's 1")
+        with refused(NotActive):
+            stored.do(take, buyer.by)
+        other.do(ReinstateMember(buyer.id, "as it should be"), operator, "other's 2")
+        other.do(take, buyer.by, "other's 3")
+        stored.do(take, buyer.by)
+
+    assert len(stored.records(Trade)) == 3
+    assert not [finding for finding in stored.read(check) if finding.offending]
+
+
+def test_a_batch_that_the_database_refuses_leaves_nothing_in_memory(stored: Exchange) -> None:
+    offer, buyer = stored.a_listing(), stored.a_member()
+    take = TakeListing(offer.id, 1, a_price(), "use")
+    stored.do(take, buyer.by)
+    suspended_and_refused = (SuspendMember(buyer.id, "as it should be"), Faulty(f"{0:018}", "check"))
+
+    [outcome] = stored.batch([(suspended_and_refused, stored.operator(), None)])
+    stored.do(take, buyer.by)
+
+    assert isinstance(outcome, StoreFailed)
+    assert len(stored.records(Trade)) == 2
+
+
+def test_rows_are_kept_for_the_same_head_only_and_only_so_many(
+    work: UnitOfWork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by = schema_of(PartyCounter).key
+    work.put(schema_of(PartyCounter), by, [1, 2], [(1, 10)])
+    work.put(schema_of(Rollup), schema_of(Rollup).key, [ROLLED], [])
+    kept = Kept()
+    kept.take_from(work)
+
+    def next_batch(position: int, seconds: int = 0) -> UnitOfWork:
+        head = schema_of(Head).row(
+            id=1,
+            position=position,
+            recorded_at=work.head.recorded_at + timedelta(seconds=seconds),
+            contracted_gross=0,
+            contracted_reversed=0,
+        )
+        following = UnitOfWork(head, MORNING, bytes)
+        kept.hand_to(following)
+        return following
+
+    same = next_batch(work.head.position)
+    assert (same.get(PartyCounter, 1).events, same.find(PartyCounter, 2)) == (10, None)
+    assert not same.has(Need(Rollup, ROLLED)), "a row that is only added to is never kept"
+    assert not next_batch(work.head.position + 1).has(Need(PartyCounter, 1))
+    assert not next_batch(work.head.position, seconds=1).has(Need(PartyCounter, 1))
+
+    monkeypatch.setattr(journal_work, "KEPT_LIMIT", 2)
+    kept.take_from(work)
+    assert next_batch(work.head.position).has(Need(PartyCounter, 1))
+    monkeypatch.setattr(journal_work, "KEPT_LIMIT", 1)
+    kept.take_from(work)
+    assert not next_batch(work.head.position).has(Need(PartyCounter, 1))
 
 
 # Stores that fail
@@ -1028,34 +1122,48 @@ def test_a_batch_has_at_most_a_thousand_commands(exchange: Exchange) -> None:
 # Statements
 
 
-def test_postgresql_gets_one_array_per_column_and_sqlite_one_parameter_per_value() -> None:
+def test_postgresql_gets_its_keys_as_arrays_and_all_rows_in_one_statement_and_sqlite_one_parameter_per_value() -> None:
     schema = schema_of(PartyEvent)
     changed = ("position", "nonce")
+    given = (
+        'json_to_recordset($1::json) AS given("member_id" BIGINT, "number" BIGINT, "position" BIGINT, "nonce" BYTEA)'
+    )
+    insert = Part(statements.insert, schema, schema.columns)
+    change = Part(statements.change, schema, (*schema.key, *changed))
+    batch = Part(statements.insert, schema_of(Batch), schema_of(Batch).columns)
+    counter = schema_of(PartyCounter)
 
     assert statements.load(schema, schema.key) == (
         'SELECT found."member_id", found."number", found."position", found."nonce" '
         'FROM unnest($1::BIGINT[], $2::BIGINT[]) AS asked("member_id", "number") JOIN "party_event" AS found '
         'ON found."member_id" = asked."member_id" AND found."number" = asked."number"'
     )
-    assert statements.insert(schema) == (
-        'INSERT INTO "party_event" ("member_id", "number", "position", "nonce") '
-        "SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[])"
+    assert statements.write((insert,)) == (
+        'WITH part_1 AS (INSERT INTO "party_event" ("member_id", "number", "position", "nonce") '
+        f"SELECT * FROM {given}) SELECT"
     )
-    assert statements.change(schema, changed) == (
-        'UPDATE "party_event" AS held SET "position" = new."position", "nonce" = new."nonce" '
-        "FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BYTEA[]) "
-        'AS new("member_id", "number", "position", "nonce") '
-        'WHERE held."member_id" = new."member_id" AND held."number" = new."number"'
+    assert statements.write((change,)) == (
+        'WITH part_1 AS (UPDATE "party_event" AS held SET "position" = given."position", "nonce" = given."nonce" '
+        f"FROM {given} "
+        'WHERE held."member_id" = given."member_id" AND held."number" = given."number") SELECT'
+    )
+    assert '), part_2 AS (INSERT INTO "batch" ' in statements.write((insert, batch))
+    assert 'json_to_recordset($2::json) AS given("first" BIGINT' in statements.write((insert, batch))
+    assert '"recorded_at" TIMESTAMP WITH TIME ZONE,' in statements.write((batch,))
+    assert statements.add(counter, counter.columns, 3).endswith(
+        'FROM json_to_recordset($3::json) AS given("member_id" BIGINT, "events" BIGINT) '
+        'ON CONFLICT ("member_id") DO UPDATE SET "events" = "party_counter"."events" + excluded."events"'
     )
     assert statements.change_sqlite(schema, changed) == (
         'UPDATE "party_event" SET "position" = ?3, "nonce" = ?4 WHERE "member_id" = ?1 AND "number" = ?2'
     )
-    assert statements.add_sqlite(schema_of(PartyCounter)) == (
+    assert statements.add_sqlite(counter) == (
         'INSERT INTO "party_counter" ("member_id", "events") VALUES (?, ?) '
         'ON CONFLICT ("member_id") DO UPDATE SET "events" = "party_counter"."events" + excluded."events"'
     )
-    assert "$2::TEXT[]" in statements.insert(schema_of(Event)), "arrays have the database's collation"
-    assert "$3::TIMESTAMP WITH TIME ZONE[]" in statements.insert(schema_of(Batch))
+    assert '"leaf" TEXT,' in statements.write((Part(statements.insert, schema_of(Event), schema_of(Event).columns),)), (
+        "what is given has the database's collation"
+    )
 
 
 def test_the_store_is_the_databases_own_and_has_its_clock_and_chance(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from exchange.journal.asks import Ask, Load
 from exchange.journal.memory import MemoryStore
 from exchange.journal.postgres import SESSION
 from exchange.journal.schema import Columns, Schema, schema_of
+from exchange.journal.work import Kept
 from exchange.listings.tables import DataGrade, DataProduct
 from exchange.members.commands import ApproveExpulsion, ApproveReadmission, ProposeExpulsion, ProposeReadmission
 from exchange.trades.commands import ApproveTermination, ProposeTermination, RecordTrade
@@ -38,6 +39,7 @@ def loads() -> set[tuple[Schema, Columns]]:
 
     with pytest.MonkeyPatch.context() as patch, Exchange.in_memory() as exchange:
         patch.setattr(MemoryStore, "_do", note)
+        patch.setattr(Kept, "hand_to", lambda *_: None)
         exchange.a_taken_listing()
         exchange.a_listing(version={"grade": DataGrade.IMPORTANT})
         for state in (TradeState.REVERSED, TradeState.REJECTED, TradeState.CANCELLED):

@@ -61,6 +61,7 @@ class ApiKey(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
     untold: ClassVar = frozenset({"secret_sha256"})
+    kept: ClassVar = True
 
     id: KeyId = column(BIG, primary_key=True)
     secret_sha256: str = column(TEXT)

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import cache
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -112,6 +113,9 @@ def faults_of(error: ValidationError) -> list[Fault]:
 
 def query(model: type[B], request: Request) -> B:
     """Read a query string. Raises QueryWrong."""
+    if not request.scope["query_string"]:
+        nothing: B = _asked_nothing(model)
+        return nothing
     try:
         pairs = parse_qsl(request.scope["query_string"].decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
@@ -119,8 +123,17 @@ def query(model: type[B], request: Request) -> B:
     if repeated := [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]:
         faults = (Fault(f"/{name}", "must be given once") for name in _showable(tuple(repeated)))
         raise QueryWrong("A parameter is given twice.", *faults)
+    return _asked(model, dict(pairs))
+
+
+@cache
+def _asked_nothing(model: type[B]) -> B:
+    return _asked(model, {})
+
+
+def _asked(model: type[B], pairs: dict[str, str]) -> B:
     try:
-        return model.model_validate_strings(dict(pairs))
+        return model.model_validate_strings(pairs)
     except ValidationError as error:
         raise QueryWrong("The query string does not have the form that is asked for.", *faults_of(error)) from None
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 import orjson
@@ -156,9 +157,9 @@ def tag(changed_at: int) -> str:
 
 def request_hash(request: Request, canonical: bytes) -> bytes:
     """Hash what is asked: method, path with its query, and the body in its one form."""
-    digest = hashlib.sha256(f"{request.method} {request.scope['path']}?{request.url.query}\n".encode())
-    digest.update(canonical)
-    return digest.digest()
+    scope = request.scope
+    asked = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
+    return hashlib.sha256(asked + canonical).digest()
 
 
 def respond(answer: Answer) -> Response:
@@ -192,6 +193,12 @@ class Asked(Generic[B]):
         return not self.key
 
 
+@cache
+def roles_of(commands: tuple[type[Command], ...]) -> frozenset[Role]:
+    """Say which roles any of these commands allows."""
+    return frozenset(Role(role) for command in commands for role in command.allowed if role in set(Role))
+
+
 @dataclass(frozen=True, slots=True)
 class Write(Generic[B]):
     """A route that has one command done. Who may is what the command allows."""
@@ -212,7 +219,7 @@ class Write(Generic[B]):
     @property
     def roles(self) -> frozenset[Role]:
         """Who may: all that any of the commands allows."""
-        return frozenset(Role(role) for command in self.commands for role in command.allowed if role in set(Role))
+        return roles_of(self.commands)
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""

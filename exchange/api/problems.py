@@ -1,6 +1,7 @@
 """Problems as RFC 9457 `application/problem+json`: one table from kinds to statuses."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import orjson
@@ -125,7 +126,7 @@ def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response
 
 async def _problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)
-    return _answer(request, problem)
+    return _told(request, problem)
 
 
 def _allowed(request: Request) -> str:
@@ -142,8 +143,8 @@ async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:  # noqa: PLR2004 - Starlette raises it by number
         allowed = {"Allow": _allowed(request)}
-        return _answer(request, MethodWrong("The method is not one of those in `Allow`."), allowed)
-    return _answer(request, NoRoute("There is no such route."))
+        return _told(request, MethodWrong("The method is not one of those in `Allow`."), allowed)
+    return _told(request, NoRoute("There is no such route."))
 
 
 async def _database(request: Request, error: Exception) -> Response:
@@ -155,10 +156,10 @@ async def _database(request: Request, error: Exception) -> Response:
 
 async def _away(request: Request, error: Exception) -> Response:
     log.error("The database did not answer", exc_info=error)
-    return _answer(request, DatabaseAway("It could not be read."))
+    return _told(request, DatabaseAway("It could not be read."))
 
 
-def _answer(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
+def _told(request: Request, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     request.scope["problem"] = problem.type_name()
     return respond(problem, headers)
 
@@ -169,11 +170,25 @@ async def _defect(request: Request, error: Exception) -> Response:
     return Response(orjson.dumps(DEFECT), status_code=500, media_type=MEDIA_TYPE)
 
 
+HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
+    Problem: _problem,
+    HTTPException: _http,
+    DBAPIError: _database,
+    NoneFree: _away,
+    OSError: _away,
+    Exception: _defect,
+}
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """Answer whatever went wrong, by its kind."""
+    try:
+        return await HANDLERS[next(kind for kind in type(error).__mro__ if kind in HANDLERS)](request, error)
+    except Exception as defect:  # noqa: BLE001 - one that its kind's handler does not answer
+        return await _defect(request, defect)
+
+
 def install(app: FastAPI) -> None:
     """Let the application answer all that goes wrong as problems."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DBAPIError, _database)
-    for kind in (NoneFree, OSError):
-        app.add_exception_handler(kind, _away)
-    app.add_exception_handler(Exception, _defect)
+    for kind, handler in HANDLERS.items():
+        app.add_exception_handler(kind, handler)

@@ -18,7 +18,7 @@ from exchange.journal.commands import Answer, Command, Job, Result
 from exchange.journal.events import NONCE_LENGTH, SALT_LENGTH, Chance, canonical, leaf_hash, leaf_of, party_commitment
 from exchange.journal.schema import Record, schema_of
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head, Idempotency, PartyCounter, PartyEvent
-from exchange.journal.work import Need, Needs, NotLoaded, UnitOfWork
+from exchange.journal.work import Kept, Need, Needs, NotLoaded, UnitOfWork
 from exchange.problems import Invalid, Problem, Unavailable
 
 T = TypeVar("T")
@@ -68,9 +68,9 @@ def drive(steps: Generator[list[Ask], list[list[Record]], T], do: Callable[[Ask]
         return outcome
 
 
-def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Steps:
-    """Decide these jobs in order; return one outcome each."""
-    first, work, outcomes = yield from _decided(jobs, now, chance)
+def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, kept: Kept) -> Steps:
+    """Decide these jobs in order; return one outcome each. What the last batch kept is used, and what this one leaves is kept."""
+    first, work, outcomes = yield from _decided(jobs, now, chance, kept)
     if work.head.position >= first:
         work.change(work.head, recorded_at=work.now)
         work.insert(
@@ -82,22 +82,24 @@ def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -
             contracted_reversed=work.head.contracted_reversed,
         )
         yield work.asks()
+    kept.take_from(work)
     return outcomes
 
 
 def rehearse(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Generator[list[Ask], Any, Rehearsal]:
     """Decide these jobs in order as if they were to happen, and write nothing."""
-    first, _, outcomes = yield from _decided(jobs, now, chance)
+    first, _, outcomes = yield from _decided(jobs, now, chance, Kept())
     return Rehearsal(first - 1, outcomes)
 
 
 def _decided(
-    jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance
+    jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, kept: Kept
 ) -> Generator[list[Ask], list[list[Record]], tuple[int, UnitOfWork, list[Outcome]]]:
     """Decide jobs in order; give the first position that they could take, the work they came to, and one outcome each."""
     head_schema = schema_of(Head)
     [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
     work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
+    kept.hand_to(work)
     failures = yield from _gather([(job.caller, _needs(job, work)) for job in jobs], work)
     first = work.head.position + 1
     outcomes = []
@@ -141,17 +143,16 @@ def _gather(
         for n, (caller, needs) in live:
             work.caller = caller
             try:
-                asked = next(needs, None)
+                missing = _next_missing(needs, work)
             except Exception as defect:
                 log.exception("A command's needs failed")
                 failures[n] = defect
                 continue
-            if asked is not None:
+            if missing:
                 still.append((n, (caller, needs)))
-                for need in asked:
-                    if not work.has(need):
-                        schema = schema_of(need.model)
-                        wanted[schema, need.by or schema.key][need.value] = None
+                for need in missing:
+                    schema = schema_of(need.model)
+                    wanted[schema, need.by or schema.key][need.value] = None
         if wanted:
             loads = [Load(schema, by, list(values)) for (schema, by), values in wanted.items()]
             answers = yield list(loads)
@@ -159,6 +160,14 @@ def _gather(
                 work.put(*load, records)
         live = still
     return failures
+
+
+def _next_missing(needs: Needs, work: UnitOfWork) -> list[Need]:
+    """Go on to the first round that asks for what is not at hand; nothing where there is none."""
+    for asked in needs:
+        if missing := [need for need in asked if not work.has(need)]:
+            return missing
+    return []
 
 
 def _decide(job: Job, work: UnitOfWork) -> Generator[list[Ask], list[list[Record]], Outcome]:
@@ -236,7 +245,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
     leaf = leaf_of(
         event,
         position=work.position,
-        recorded_at=work.now,
+        recorded_at=work.recorded_at,
         caller=job.caller,
         request_id=job.request_id,
         salt=work.chance(SALT_LENGTH),
@@ -253,7 +262,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
         leaf=leaf.decode(),
         leaf_sha256=leaf_hash(leaf),
     )
-    return result | {"position": work.position, "recorded_at": instant_text(work.now)}
+    return result | {"position": work.position, "recorded_at": work.recorded_at}
 
 
 def _counted(work: UnitOfWork, member_id: Any) -> str:

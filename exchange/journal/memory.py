@@ -12,6 +12,7 @@ from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_le
 from exchange.journal.schema import Columns, Record, Schema, schema_of
 from exchange.journal.stores import StoreFailed
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head
+from exchange.journal.work import Kept
 
 
 class MemoryStore:
@@ -21,6 +22,7 @@ class MemoryStore:
         """Take the clock and a source of random bytes; start with the genesis event alone."""
         self._now = now
         self._chance = chance
+        self._kept = Kept()
         self.records: defaultdict[Schema, dict[Any, Record]] = defaultdict(dict)
         self._index: defaultdict[tuple[Schema, Columns], defaultdict[Any, dict[Any, None]]] = defaultdict(
             lambda: defaultdict(dict)
@@ -38,7 +40,8 @@ class MemoryStore:
 
     def run_now(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Do the same without a loop."""
-        return drive(transact(jobs, self._now, self._chance), self._do)
+        with self._kept.unless_it_fails():
+            return drive(transact(jobs, self._now, self._chance, self._kept), self._do)
 
     async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """Decide these jobs and keep nothing."""

@@ -1,21 +1,24 @@
-"""The store on PostgreSQL: one connection of its own, through asyncpg, with one array per column."""
+"""The store on PostgreSQL: one connection of its own, through asyncpg, with one statement for all that a batch writes."""
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import cache
+from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import asyncpg
+import orjson
 
 from exchange.journal import statements
-from exchange.journal.asks import Ask, Change, Insert, Load
+from exchange.journal.asks import Add, Ask, Change, Insert, Load
 from exchange.journal.batch import Outcome, Rehearsal, rehearse, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreLost, StoreUnwritable
+from exchange.journal.work import Kept
 
 T = TypeVar("T")
 
@@ -33,11 +36,13 @@ SESSION: Final = {
 
 # Lock first, read in a later statement: a snapshot taken before the lock would not see what its last holder committed.
 # NO KEY: foreign-key checks pass.
-LOCK_HEAD: Final = "SELECT 1 FROM head WHERE id = 1 FOR NO KEY UPDATE"
+BEGIN_AND_LOCK: Final = "BEGIN; SELECT 1 FROM head WHERE id = 1 FOR NO KEY UPDATE"
 
 ANSWER_S: Final = 60.0
 """A connection on which a batch has not ended by then is dropped: the network may have lost it without a word to us."""
 CONNECT_S: Final = 10.0
+ANY_SIZE: Final = 0
+"""Also the longest statement is prepared once: the driver else sends those of more than 15 KiB anew each time."""
 
 LOST: Final = (
     asyncpg.PostgresConnectionError,
@@ -60,19 +65,19 @@ class PostgresStore:
         self._url = url
         self._now = now
         self._chance = chance
+        self._kept = Kept()
         self._connection: asyncpg.Connection[Any] | None = None
         self._stage = asyncio.Lock()
 
     async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Decide and commit these jobs in one transaction."""
         try:
-            with _in_our_words():
+            with _in_our_words(), self._kept.unless_it_fails():
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._connect()
                 with _answering(self._connection):
-                    async with self._connection.transaction():
-                        await self._connection.execute(LOCK_HEAD)
-                        return await self._drive(self._connection, transact(jobs, self._now, self._chance))
+                    async with _holding_the_head(self._connection):
+                        return await _drive(self._connection, transact(jobs, self._now, self._chance, self._kept))
         except (StoreLost, StoreUnwritable):
             # Another server may have taken its place: the next batch looks anew.
             await self.close()
@@ -86,23 +91,14 @@ class PostgresStore:
                 try:
                     with _answering(connection):
                         async with connection.transaction(isolation="repeatable_read", readonly=True):
-                            return await self._drive(connection, rehearse(jobs, self._now, self._chance))
+                            return await _drive(connection, rehearse(jobs, self._now, self._chance))
                 finally:
                     connection.terminate()
 
     async def _connect(self) -> "asyncpg.Connection[Any]":
-        return await asyncpg.connect(self._url, timeout=CONNECT_S, server_settings=SESSION)
-
-    async def _drive(
-        self, connection: "asyncpg.Connection[Any]", steps: Generator[list[Ask], list[list[Record]], T]
-    ) -> T:
-        try:
-            asks = next(steps)
-            while True:
-                asks = steps.send([await self._do(connection, ask) for ask in asks])
-        except StopIteration as done:
-            outcome: T = done.value
-            return outcome
+        return await asyncpg.connect(
+            self._url, timeout=CONNECT_S, server_settings=SESSION, max_cacheable_statement_size=ANY_SIZE
+        )
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -110,32 +106,67 @@ class PostgresStore:
             self._connection.terminate()
             self._connection = None
 
-    @staticmethod
-    async def _do(connection: "asyncpg.Connection[Any]", ask: Ask) -> list[Record]:
-        match ask:
-            case Load(schema, by, values):
-                records = values if len(by) > 1 else [(value,) for value in values]
-                found = await connection.fetch(statements.load(schema, by), *_arrays(schema, by, records))
-                readers = _readers(schema)
-                return [fitted(tuple(record), readers) for record in found]
-            case Insert(schema, rows):
-                await _write(
-                    connection,
-                    statements.insert(schema),
-                    schema,
-                    schema.columns,
-                    map(schema.values(schema.columns), rows),
-                )
-            case Change(schema, columns, rows):
-                given = schema.key + columns
-                await _write(
-                    connection, statements.change(schema, columns), schema, given, map(schema.values(given), rows)
-                )
-            case _:
-                schema, sums = ask
-                records = [key + deltas for key, deltas in sums.items()]
-                await _write(connection, statements.add(schema), schema, schema.columns, records)
-        return []
+
+@asynccontextmanager
+async def _holding_the_head(connection: "asyncpg.Connection[Any]") -> AsyncIterator[None]:
+    """Hold the head for a transaction: begun and ended by hand, for the driver's own begins with one more round trip."""
+    try:
+        await connection.execute(BEGIN_AND_LOCK)
+        yield
+        await connection.execute("COMMIT")
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+
+
+async def _drive(connection: "asyncpg.Connection[Any]", steps: Generator[list[Ask], list[list[Record]], T]) -> T:
+    try:
+        asks = next(steps)
+        while True:
+            asks = steps.send(await _do(connection, asks))
+    except StopIteration as done:
+        outcome: T = done.value
+        return outcome
+
+
+async def _do(connection: "asyncpg.Connection[Any]", asks: list[Ask]) -> list[list[Record]]:
+    """Answer the loads; write all that is inserted with one statement, and all else, which may refer to it, with the next."""
+    found = [await _load(connection, *ask) for ask in asks if isinstance(ask, Load)]
+    for _, writes in groupby((ask for ask in asks if not isinstance(ask, Load)), lambda ask: isinstance(ask, Insert)):
+        parts, rows = zip(*map(_part, writes), strict=True)
+        await connection.fetch(statements.write(parts), *rows)
+    return found
+
+
+async def _load(connection: "asyncpg.Connection[Any]", schema: Schema, by: Columns, values: list[Any]) -> list[Record]:
+    records = values if len(by) > 1 else [(value,) for value in values]
+    arrays = [list(column) for column in zip(*records, strict=True)]
+    for n, bind in _binders(schema, by):
+        arrays[n] = [bind(value) for value in arrays[n]]
+    readers = _readers(schema)
+    return [fitted(tuple(record), readers) for record in await connection.fetch(statements.load(schema, by), *arrays)]
+
+
+def _part(ask: Insert | Change | Add) -> tuple[statements.Part, str]:
+    """Say what is to be done to a table, and with which rows, as JSON."""
+    match ask:
+        case Insert(schema, rows):
+            return statements.Part(statements.insert, schema, schema.columns), _json(rows)
+        case Change(schema, columns, rows):
+            return statements.Part(statements.change, schema, schema.key + columns), _json(rows)
+        case Add(schema, sums):
+            rows = [dict(zip(schema.columns, key + deltas, strict=True)) for key, deltas in sums.items()]
+            return statements.Part(statements.add, schema, schema.columns), _json(rows)
+
+
+def _json(rows: list[Any]) -> str:
+    """Write rows as a JSON array of objects, each value as PostgreSQL reads its type from text."""
+    return orjson.dumps(rows, default=_hexadecimal).decode()
+
+
+def _hexadecimal(value: bytes) -> str:
+    return f"\\x{value.hex()}"
 
 
 @contextmanager
@@ -158,22 +189,8 @@ def _in_our_words() -> Iterator[None]:
         raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
     except LOST as error:
         raise StoreLost(str(error)) from error
-    except asyncpg.PostgresError as error:
+    except (asyncpg.PostgresError, orjson.JSONEncodeError) as error:  # the latter for a number that no column holds
         raise StoreFailed(str(error)) from error
-
-
-async def _write(
-    connection: "asyncpg.Connection[Any]", statement: str, schema: Schema, columns: Columns, records: Iterable[Record]
-) -> None:
-    await connection.fetch(statement, *_arrays(schema, columns, records))
-
-
-def _arrays(schema: Schema, columns: Columns, records: Iterable[Record]) -> list[list[Any]]:
-    """Turn records into one list per column, as the driver takes them."""
-    lists = [list(column) for column in zip(*records, strict=True)]
-    for n, bind in _binders(schema, columns):
-        lists[n] = [bind(value) for value in lists[n]]
-    return lists
 
 
 @cache

@@ -20,6 +20,7 @@ from exchange.journal.commands import Job
 from exchange.journal.events import Chance
 from exchange.journal.schema import Columns, Record, Schema, fitted
 from exchange.journal.stores import StoreBusy, StoreFailed, StoreUnwritable
+from exchange.journal.work import Kept
 
 BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 UNWRITABLE: Final = frozenset(
@@ -35,6 +36,7 @@ class SqliteStore:
         self._path = path
         self._now = now
         self._chance = chance
+        self._kept = Kept()
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="exchange journal")
 
@@ -57,13 +59,13 @@ class SqliteStore:
             self._connection = None
 
     def _run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        with _in_our_words():
+        with _in_our_words(), self._kept.unless_it_fails():
             if self._connection is None:
                 self._connection = connect_sqlite(self._path)
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
-                outcomes = drive(transact(jobs, self._now, self._chance), partial(_do, connection))
+                outcomes = drive(transact(jobs, self._now, self._chance, self._kept), partial(_do, connection))
                 connection.execute("COMMIT")
             except BaseException:
                 connection.rollback()

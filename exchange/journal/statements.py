@@ -1,11 +1,13 @@
 """The set-wise statements, made from a table's metadata alone, each once.
 
-PostgreSQL gets one array per column and one statement per set; SQLite one parameter set per row, and its keys as one JSON array.
+PostgreSQL gets its keys as one array per column, and all rows of a batch in one statement, with one JSON array per table; SQLite gets one
+parameter set per row, and its keys as one JSON array.
 Names come from the metadata, never from input.
 """
 
+from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -23,10 +25,20 @@ def _equal(left: str, right: str, columns: Columns) -> str:
     return " AND ".join(f'{left}."{name}" = {right}."{name}"' for name in columns)
 
 
+def _type(schema: Schema, name: str) -> str:
+    kind: str = schema.table.c[name].type.compile(POSTGRES)
+    return kind.split(" COLLATE", maxsplit=1)[0]
+
+
 def _arrays(schema: Schema, columns: Columns) -> str:
     """Give `unnest($1::bigint[], …)`, one typed array per column."""
-    types = (schema.table.c[name].type.compile(POSTGRES).split(" COLLATE")[0] for name in columns)
-    return "unnest(" + ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(types, 1)) + ")"
+    return "unnest(" + ", ".join(f"${n}::{_type(schema, name)}[]" for n, name in enumerate(columns, 1)) + ")"
+
+
+def _given(schema: Schema, columns: Columns, number: int) -> str:
+    """Give the rows of the JSON array that is parameter `number`, of whose objects these columns are read."""
+    typed = ", ".join(f'"{name}" {_type(schema, name)}' for name in columns)
+    return f"json_to_recordset(${number}::json) AS given({typed})"
 
 
 def _summed(schema: Schema) -> str:
@@ -43,27 +55,38 @@ def load(schema: Schema, by: Columns) -> str:
     )
 
 
+class Part(NamedTuple):
+    """What is done to one table: its rows are inserted, given new values, or added to. `columns` are those that are read of what is given."""
+
+    verb: Callable[[Schema, Columns, int], str]
+    schema: Schema
+    columns: Columns
+
+
 @cache
-def insert(schema: Schema) -> str:
+def write(parts: tuple[Part, ...]) -> str:
+    """Write to all these tables in one statement; the n-th parameter holds the rows of the n-th part, as a JSON array."""
+    verbs = (part.verb(part.schema, part.columns, number) for number, part in enumerate(parts, 1))
+    return "WITH " + ", ".join(f"part_{number} AS ({verb})" for number, verb in enumerate(verbs, 1)) + " SELECT"
+
+
+def insert(schema: Schema, columns: Columns, number: int) -> str:
     """Insert rows."""
-    return f'INSERT INTO "{schema.name}" ({_names(schema.columns)}) SELECT * FROM {_arrays(schema, schema.columns)}'
+    return f'INSERT INTO "{schema.name}" ({_names(columns)}) SELECT * FROM {_given(schema, columns, number)}'
 
 
-@cache
-def change(schema: Schema, columns: Columns) -> str:
-    """Give rows new values."""
-    values = ", ".join(f'"{name}" = new."{name}"' for name in columns)
-    given = schema.key + columns
+def change(schema: Schema, columns: Columns, number: int) -> str:
+    """Give rows, found by their keys, new values."""
+    values = ", ".join(f'"{name}" = given."{name}"' for name in columns if name not in schema.key)
     return (
-        f'UPDATE "{schema.name}" AS held SET {values} FROM {_arrays(schema, given)} AS new({_names(given)})'
-        f" WHERE {_equal('held', 'new', schema.key)}"
+        f'UPDATE "{schema.name}" AS held SET {values} FROM {_given(schema, columns, number)}'
+        f" WHERE {_equal('held', 'given', schema.key)}"
     )
 
 
-@cache
-def add(schema: Schema) -> str:
+def add(schema: Schema, columns: Columns, number: int) -> str:
     """Add deltas to rows that may not exist yet."""
-    return f"{insert(schema)} ON CONFLICT ({_names(schema.key)}) DO UPDATE SET {_summed(schema)}"
+    return f"{insert(schema, columns, number)} ON CONFLICT ({_names(schema.key)}) DO UPDATE SET {_summed(schema)}"
 
 
 @cache

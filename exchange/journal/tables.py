@@ -87,6 +87,7 @@ class PartyCounter(Stored, table=True):
 
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
+    kept: ClassVar = True
 
     member_id: int = column(BIG, primary_key=True)
     events: int = column(BIG)

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from io import BytesIO
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from exchange.clock import business_day
+from exchange.clock import business_day, instant_text
 from exchange.columns import Stored, Told
 from exchange.identifiers import MemberId
 from exchange.journal.asks import Add, Ask, Change, Insert
@@ -27,6 +29,10 @@ class Need(NamedTuple):
     by: Columns | None = None
 
 
+DRAWN_AT_ONCE: Final = 1_024
+KEPT_LIMIT: Final = 50_000
+"""So many keys are kept from batch to batch at most; beyond, all are loaded anew."""
+
 Needs = Iterator[list[Need]]
 """What a command must have at hand, in rounds: each round may look at what the ones before it brought."""
 
@@ -42,8 +48,10 @@ class UnitOfWork:
         """Start at a head, at an instant, with a source of random bytes."""
         self.head = head
         self.now = now
+        self.recorded_at = instant_text(now)
         self.today = business_day(now)
-        self.chance = chance
+        self._draw = chance
+        self._drawn = BytesIO()
         self.caller: Caller = Caller.SYSTEM
         self.event: NewEvent | None = None
         self.expected: frozenset[int] | None = None
@@ -58,6 +66,14 @@ class UnitOfWork:
     def position(self) -> int:
         """The position of the command that is being decided."""
         return self.head.position
+
+    def chance(self, length: int) -> bytes:
+        """Give so many random bytes. They are drawn many at once: each draw is a call of the system, at which other threads take their turn."""
+        given = self._drawn.read(length)
+        if len(given) < length:
+            self._drawn = BytesIO(self._draw(DRAWN_AT_ONCE))
+            given = self._drawn.read(length)
+        return given
 
     # What commands ask
 
@@ -90,9 +106,9 @@ class UnitOfWork:
         schema = schema_of(cast("type[Stored]", model))
         row = schema.row(**values)
         for columns, value in schema.uniques.items():
-            known = self.found[schema, columns]
-            assert known.get(value(row)) is None, f"{schema.name} has this {columns} already"
-            known[value(row)] = row
+            known, key = self.found[schema, columns], value(row)
+            assert known.get(key) is None, f"{schema.name} has this {columns} already"
+            known[key] = row
         for columns, value in schema.lists.items():
             listed = self.found[schema, columns].get(value(row))
             if listed is not None:
@@ -104,17 +120,20 @@ class UnitOfWork:
     def change(self, row: Stored, **values: object) -> None:
         """Give a row new values; columns of its keys never change."""
         schema = cast("Schema", type(row).schema)  # rows of the journal carry their schema
-        assert not schema.fixed & values.keys(), "keys do not change"
-        held = id(row) in self.inserted[schema] or id(row) in self.changed[schema]
+        assert schema.fixed.isdisjoint(values), "keys do not change"
+        identity, changed = id(row), self.changed[schema]
+        inserted = identity in self.inserted[schema]
+        held = inserted or identity in changed
         self._undo.append((_unchange, schema, row, {name: getattr(row, name) for name in values}, held))
         for name, value in values.items():
             setattr(row, name, value)
-        if id(row) not in self.inserted[schema]:
-            self.changed[schema][id(row)] = row
+        if not inserted:
+            changed[identity] = row
             self._touched[schema].update(values)
 
     def add(self, model: type[Stored], key: tuple[Any, ...], *deltas: int) -> None:
         """Add to a row that need not be loaded, nor exist: one upsert with summed deltas per batch."""
+        assert not model.kept, "what is kept in memory would not notice"
         sums = self._sums[schema_of(model)]
         held = sums.get(key)
         sums[key] = deltas if held is None else tuple(map(int.__add__, held, deltas))
@@ -226,6 +245,48 @@ class UnitOfWork:
             if sums
         )
         return asks
+
+
+class Kept:
+    """Rows that a store's last batch left in memory, so that the next one need not load them.
+
+    They are the database's as long as nobody else has moved the head, which each batch looks at under its lock.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self._head: tuple[int, datetime] | None = None
+        self._found: dict[tuple[Schema, Columns], dict[Any, Any]] = {}
+
+    def hand_to(self, work: UnitOfWork) -> None:
+        """Give a batch what the last one left, where its head is the one that the last one left."""
+        if self._head == (work.head.position, work.head.recorded_at):
+            work.found.update(self._found)
+
+    def take_from(self, work: UnitOfWork) -> None:
+        """Keep what a batch found, inserted and changed, of the tables whose rows are asked for again and again."""
+        self._head = work.head.position, work.head.recorded_at
+        self._found = {
+            (schema, by): rows
+            for (schema, by), rows in work.found.items()
+            if schema.model.kept and by in schema.uniques
+        }
+        if sum(map(len, self._found.values())) > KEPT_LIMIT:
+            self._found = {}
+
+    def forget(self) -> None:
+        """Keep nothing."""
+        self._head = None
+        self._found = {}
+
+    @contextmanager
+    def unless_it_fails(self) -> Iterator[None]:
+        """Let a batch happen; where it fails, what it left is not the database's."""
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            raise
 
 
 # What takes a step back: each is kept with its arguments when the step is done

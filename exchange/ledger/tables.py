@@ -48,6 +48,7 @@ class Account(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
+    kept: ClassVar = True
 
     id: int = column(BIG, primary_key=True)
     owner_id: int = column(BIG)

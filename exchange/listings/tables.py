@@ -122,6 +122,7 @@ class DataProduct(Stored, table=True):
 
     __table_args__ = (UniqueConstraint("owner_id", "code"), Index(None, "owner_id", "id"), one_of("kind", ProductKind))
     sort: ClassVar = Sort.CURRENT
+    kept: ClassVar = True
 
     id: ProductId = column(BIG, primary_key=True)
     owner_id: MemberId = column(BIG, foreign_key="member.id")
@@ -149,6 +150,7 @@ class ProductVersion(Stored, table=True):
         CheckConstraint("(legal_basis IS NOT NULL) = personal_information", name="personal_information_has_a_basis"),
     )
     sort: ClassVar = Sort.POSTED
+    kept: ClassVar = True
 
     id: VersionId = column(BIG, primary_key=True)
     product_id: ProductId = column(BIG, foreign_key="data_product.id")
@@ -204,6 +206,7 @@ class Listing(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
     lists: ClassVar = (("version_id",),)
+    kept: ClassVar = True
 
     id: ListingId = column(BIG, primary_key=True)
     version_id: VersionId = column(BIG, foreign_key="product_version.id")

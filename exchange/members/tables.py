@@ -24,6 +24,7 @@ class Company(Stored, table=True):
 
     __table_args__ = (CheckConstraint("length(uscc) = 18", name="uscc_length"), sparse_index("readmission_id"))
     sort: ClassVar = Sort.CURRENT
+    kept: ClassVar = True
 
     uscc: str = column(TEXT, primary_key=True)
     member_id: MemberId = column(BIG)
@@ -47,6 +48,7 @@ class Member(Stored, table=True):
         sparse_index("expulsion_id"),
     )
     sort: ClassVar = Sort.CURRENT
+    kept: ClassVar = True
 
     id: MemberId = column(BIG, primary_key=True)
     uscc: str = column(TEXT, foreign_key="company.uscc")

@@ -113,6 +113,7 @@ class Closing(Stored, table=True):
 
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
     sort: ClassVar = Sort.CURRENT
+    kept: ClassVar = True
 
     id: int = column(BIG, primary_key=True)
     closed_through: date = column(DAY)
