@@ -1069,19 +1069,21 @@ def test_what_is_being_committed_waits_no_longer(exchange: Exchange) -> None:
 def test_a_batch_is_answered_while_the_next_one_takes_its_time(exchange: Exchange) -> None:
     jobs = jobs_of(exchange, *["fine"] * 3)
     answered: list[str] = []
+    first_answered = asyncio.Event()
 
     class Patient(Troubled):
         """Ends its second run only when the first has been answered."""
 
         async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-            while self.runs and not answered:
-                await asyncio.sleep(0)
+            if self.runs:
+                await first_answered.wait()
             return await super().run(jobs)
 
     async def work(journal: Journal) -> None:
         async def ask(name: str, job: Job) -> None:
             await journal.do(job)
             answered.append(name)
+            first_answered.set()
 
         first = asyncio.ensure_future(ask("first", jobs[0]))
         await asyncio.sleep(0)
