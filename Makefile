@@ -12,10 +12,13 @@ JOBS ?= auto
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
 AGAIN ?=
 
-.PHONY: help demo serve test fuzz crash mutants bench lock openapi errors format clean
+# More for `make bench`: BENCH='--only 1.in --rounds 5', BENCH=--help.
+BENCH ?=
+
+.PHONY: help demo serve test fuzz crash mutants bench bench-full lock openapi errors format clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/runtime ## Import four years of an exchange, close them, trade live, and verify: the embedded database, about half a minute
 	$(BIN)/exchange demo
@@ -45,8 +48,12 @@ mutants: $(VENV)/dev ## Change the rules, the ledger, the volume and the journal
 	HYPOTHESIS_PROFILE=mutants nice $(BIN)/mutmut run --max-children 2
 	$(BIN)/python tests/mutants.py
 
-bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)
-	$(BIN)/python benchmarks/trades.py
+bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work, about 5 minutes (needs wrk and PostgreSQL's binaries)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-full: $(VENV)/dev ## The same with more rounds, a million imported and a million sent, and all other benchmarks; writes bench/
+	mkdir -p bench
+	$(BIN)/python -m benchmarks --full --json bench/full.json --markdown bench/full.md --picture bench/full.svg $(BENCH)
 
 openapi: $(VENV)/dev ## Write openapi/exchange.json
 	$(BIN)/exchange openapi > openapi/exchange.json
@@ -65,7 +72,7 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 	  --constraint requirements.txt --output-file requirements-dev.txt
 
 clean: ## Remove what was made here
-	rm -rf $(VENV) demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
+	rm -rf $(VENV) bench demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one with PYTHON=…" >&2; exit 2; }

@@ -1,4 +1,5 @@
 -- Each request: one of the buyers takes one of the listings, under a key of its own.
+-- Arguments: the file of orders, and a number that no other run has: with the same one, another run's requests would only be sent again.
 local thread_number = 0
 function setup(thread)
   thread:set("number", thread_number)
@@ -8,12 +9,12 @@ end
 local buyers, listings, sent = {}, {}, 0
 
 function init(arguments)
-  math.randomseed(os.time() + number * 7919)
+  math.randomseed(tonumber(arguments[2]) + number)
   for line in io.lines(arguments[1]) do
     local kind, value = line:match("^(%a+) (%S+)$")
     if kind == "key" then buyers[#buyers + 1] = value else listings[#listings + 1] = value end
   end
-  run = tostring(os.time()) .. "-" .. number .. "-" .. math.random(1000000)
+  run = "order-" .. arguments[2] .. "-" .. number
 end
 
 function request()
@@ -25,11 +26,6 @@ function request()
     ["Content-Type"] = "application/json",
     ["Idempotency-Key"] = run .. "-" .. sent,
   }, body)
-end
-
-local refused = 0
-function response(status)
-  if status ~= 201 then refused = refused + 1 end
 end
 
 function done(summary, latency)

@@ -1,6 +1,6 @@
 """The queue before a store: requests wait here, and all that wait are committed together.
 
-While one batch commits, the next gathers; there is no timer. A lone request is a batch of one.
+While one batch commits, the next gathers: nobody is kept waiting for others to come. A lone request is a batch of one.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ from exchange.problems import Problem, Unavailable
 
 TRIES: Final = 4
 PAUSE_S: Final = 0.2
+HELD_BACK_S: Final = 0.002
+"""So long at most the answers of a batch are held back while the next is begun."""
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Journal:
         self._watch = watch
         self._queue: Queue[_Waiting] = Queue(queue_limit)
         self._arrived = asyncio.Event()
+        self._held_back: tuple[Sequence[_Waiting], Sequence[Outcome]] = (), ()
         self._stopping = False
         self._writer: asyncio.Task[None] | None = None
 
@@ -112,13 +115,23 @@ class Journal:
             seconds = time.perf_counter() - began
             self._queue.served(sum(len(waiting.job.commands) for waiting in batch), seconds)
             self._tell(batch, outcomes, seconds)
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if waiting.answer.cancelled():
-                    continue
-                if isinstance(outcome, Answer):
-                    waiting.answer.set_result(outcome)
-                else:
-                    waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
+            self._answer_held_back()
+            self._held_back = batch, outcomes
+            if self._queue.waiting:
+                asyncio.get_running_loop().call_later(HELD_BACK_S, self._answer_held_back)
+            else:
+                self._answer_held_back()
+
+    def _answer_held_back(self) -> None:
+        """Answer the last batch. While another waits, that one's first statements go before these answers, which are written meanwhile."""
+        (batch, outcomes), self._held_back = self._held_back, ((), ())
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if waiting.answer.cancelled():
+                continue
+            if isinstance(outcome, Answer):
+                waiting.answer.set_result(outcome)
+            else:
+                waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
 
     def _tell(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float) -> None:
         # Who looks on must never stop the one writer.
