@@ -144,7 +144,13 @@ async def _home(_: Request) -> Response:
 
 
 async def _openapi(_: Request) -> Response:
-    return Response(openapi_json(), media_type="application/json")
+    return Response(_openapi_bytes(), media_type="application/json")
+
+
+@cache
+def _openapi_bytes() -> bytes:
+    # Once for all who ask, also for those who never read it.
+    return openapi_json().encode()
 
 
 async def _docs(_: Request) -> Response:

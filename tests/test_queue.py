@@ -104,11 +104,11 @@ def test_of_single_commands_a_batch_holds_of_each_caller_its_share(crowd: list[t
 def test_after_others_have_been_there_who_waits_alone_comes_back_to_whole_batches_step_by_step() -> None:
     queue = filled(("flood", 1, 6_000), ("another", 1, 1))
 
-    sizes = [len(queue.take()) for _ in range(6)]
+    sizes = [len(queue.take()) for _ in range(7)]
     queue.put("another", 1, ("another", 1, 1))
     sizes += [len(queue.take()) for _ in range(2)]
 
-    assert sizes == [101, 100, 200, 400, 800, 1_000, 101, 100]
+    assert sizes == [51, 50, 100, 200, 400, 800, 1_000, 51, 50]
 
 
 def test_a_batch_holds_something_of_everybody_however_much_one_has_sent() -> None:
@@ -136,15 +136,15 @@ def test_who_waits_alone_gets_the_whole_batch_and_a_job_of_more_goes_alone() -> 
 def test_a_large_job_waits_for_as_many_turns_as_it_is_large_and_then_goes_as_a_whole() -> None:
     queue = filled(("large", 950, 1), ("small", 1, 2_000))
 
-    batches = [commands(queue.take()) for _ in range(10)]
+    batches = [commands(queue.take()) for _ in range(19)]
 
-    assert batches[:9] == [{"small": CALLER_LIMIT}] * 9
-    assert batches[9] == {"large": 950, "small": 50}
+    assert batches[:18] == [{"small": CALLER_LIMIT}] * 18
+    assert batches[18] == {"large": 950, "small": 50}
 
 
 def test_what_does_not_fit_any_more_comes_first_in_the_next_batch() -> None:
     queue = filled(("a", 600, 1), ("b", 600, 1), ("c", 1, 1_000))
-    for _ in range(5):
+    for _ in range(11):
         assert commands(queue.take()) == {"c": CALLER_LIMIT}
 
     assert commands(queue.take()) == {"a": 600}

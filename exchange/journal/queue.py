@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 BATCH_LIMIT: Final = 1_000
 """The most commands in one transaction; a single job of more still goes alone."""
-CALLER_LIMIT: Final = 100
+CALLER_LIMIT: Final = 50
 """The most of one caller in one transaction while others wait, or did a moment ago: what they wait for stays short."""
 WAIT_S: Final = 0.5
 """No more wait than are served in this time, as the last batches went; in twice this time, where each has only its share of them."""
