@@ -173,6 +173,16 @@ def test_beyond_the_bound_each_is_taken_up_to_its_share_of_it() -> None:
         queue.require_room("third", 34)
 
 
+def test_what_there_is_room_for_is_taken_and_not_one_more() -> None:
+    for crowd in ([], [("a", 1, 30)], [("b", 1, 60)], [("b", 1, 90), ("a", 1, 20)], [("b", 1, 100), ("c", 1, 30)]):
+        queue = filled(*crowd, limit=100)
+        room = queue.room("a")
+
+        queue.put("a", room, ("a", 0, room))
+        with pytest.raises(Overloaded):
+            queue.put("a", 1, ("a", 1, 1))
+
+
 def test_of_twice_the_bound_nobody_is_taken() -> None:
     queue = filled(("flood", 1, 10), *((f"{n}", 1, 1) for n in range(9)), limit=10)
     before = queue.full

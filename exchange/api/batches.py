@@ -172,10 +172,12 @@ async def _done_alone(
     request: Request, caller: KeyHolder, key: str, values: Sequence[Any]
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """Do the items slice by slice, and tell what became of each."""
-    # No slice is larger than what the queue takes: else the same items would be turned away each time.
-    size = min(SLICE, office(request).journal.queue_limit)
-    for start in range(0, len(values), size):
+    start = 0
+    while start < len(values):
+        # No slice is larger than what the queue takes: items of a batch that was taken are not turned away for its own length.
+        size = max(1, min(SLICE, office(request).journal.room(caller.holder)))
         items = [_item(index, value, caller) for index, value in enumerate(values[start : start + size], start)]
+        start += size
         yield await asyncio.gather(*(_alone(request, caller, f"{key}/{item.index}", item) for item in items))
 
 

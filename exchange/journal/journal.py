@@ -47,7 +47,6 @@ class Journal:
     def __init__(self, store: Store, queue_limit: int = 10_000, watch: Watch = NOBODY) -> None:
         """Take the store, how many commands may wait, and who looks on."""
         self._store = store
-        self.queue_limit = queue_limit
         self._watch = watch
         self._queue: Queue[_Waiting] = Queue(queue_limit)
         self._arrived = asyncio.Event()
@@ -72,6 +71,10 @@ class Journal:
     def waiting(self) -> int:
         """So many commands wait."""
         return self._queue.waiting
+
+    def room(self, caller: str) -> int:
+        """Tell how many more commands of this holder are taken now."""
+        return self._queue.room(caller)
 
     def require_room(self, caller: str | None = None) -> None:
         """Refuse whom the queue would not take, before anything is read for it: this holder, or anybody. Raises Stopping, Overloaded."""

@@ -63,15 +63,17 @@ class Queue(Generic[T]):
         """Whether nobody at all is taken."""
         return self.waiting >= 2 * self.bound
 
-    def require_room(self, caller: str, size: int = 1) -> None:
-        """Refuse a caller whose further commands would not be taken. Raises Overloaded."""
-        waiting = self.waiting + size
-        # A single large job passes where nobody waits.
-        if waiting <= self.bound or not self.waiting:
-            return
+    def room(self, caller: str) -> int:
+        """Tell how many more commands of a caller are taken; of one that has more than its share, fewer than none."""
         line = self._lines.get(caller)
         held, callers = (line.waiting, len(self._lines)) if line else (0, len(self._lines) + 1)
-        if waiting > 2 * self.bound or held + size > max(1, self.bound // callers):
+        share = max(1, self.bound // callers)
+        return max(self.bound - self.waiting, min(2 * self.bound - self.waiting, share - held))
+
+    def require_room(self, caller: str, size: int = 1) -> None:
+        """Refuse a caller whose further commands would not be taken. Raises Overloaded."""
+        # A single large job passes where nobody waits.
+        if self.waiting and size > self.room(caller):
             raise self.overloaded()
 
     def overloaded(self) -> Overloaded:
