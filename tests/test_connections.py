@@ -12,13 +12,17 @@ from pathlib import Path
 import httpx
 import orjson
 import pytest
+import uvicorn
 from doors import listed
 from exchanges import Exchange, Offer
 from markets import assert_sound
 from serving import Served, a_secret, served
 
 from exchange.access.tables import Role
-from exchange.cli.connections import HEAD_LIMIT, OWN_FILES, room_for
+from exchange.app import create_app
+from exchange.cli.connections import HEAD_LIMIT, OWN_FILES, Connection, room_for
+from exchange.cli.serving import Server, listener
+from exchange.settings import Settings
 from exchange.trades.tables import Trade
 
 SLOW_S = 2
@@ -83,6 +87,9 @@ def open_shop(url: str, folder: Path, **settings: str) -> Iterator[Shop]:
         secret = a_secret(place, Role.MEMBER, uscc=buyer.uscc)
     with served(url, folder, **settings) as server:
         yield Shop(server, offer, secret)
+        # In peace, so that it tells which lines have run.
+        server.process.terminate()
+        assert server.process.wait(timeout=PATIENCE_S) == 0
 
 
 def rest(connection: socket.socket) -> bytes:
@@ -290,6 +297,48 @@ def test_who_sends_too_long_a_head_is_told_so(sqlite_url: str, tmp_path: Path) -
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"/problems/head-too-long" in answer
+
+
+def test_in_the_middle_of_another_answer_too_long_a_head_ends_the_connection(sqlite_url: str, tmp_path: Path) -> None:
+    with open_shop(sqlite_url, tmp_path) as shop, shop.connect(reads=False) as client:
+        body = orjson.dumps([{}] * 8_000)
+        accept = "Accept: application/x-ndjson"
+        client.sendall(shop.head("POST /v1/trades:batch", "k", "application/json", len(body), accept) + body)
+        answer = client.recv(1_000)
+        with suppress(ConnectionError):
+            client.sendall(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 4 * HEAD_LIMIT)
+        answer += rest(client)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"head-too-long" not in answer
+    assert not answer.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_a_connection_that_is_being_left_is_left_once(sqlite_url: str) -> None:
+    chosen = Settings(database_url=sqlite_url)
+
+    async def run() -> bytes:
+        server = Server(create_app(chosen), chosen)
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        opened = listener("127.0.0.1", 0)
+        await server.startup([opened])
+        reader, writer = await asyncio.open_connection(*opened.getsockname())
+        writer.write(b"GET / HTTP")
+        while not server.server_state.connections:  # noqa: ASYNC110 - uvicorn has no event for it
+            await asyncio.sleep(0.01)
+        [connection] = server.server_state.connections
+        assert isinstance(connection, Connection)
+        while not connection._unread:  # noqa: ASYNC110 - the same
+            await asyncio.sleep(0.01)
+        for moment in (0, chosen.client_s, chosen.client_s + 1):
+            connection.look(moment)
+        received = await reader.read()
+        writer.close()
+        await uvicorn.Server.shutdown(server, [opened])
+        return received
+
+    assert asyncio.run(run()).count(b"HTTP/1.1 408 ") == 1
 
 
 def test_one_connection_more_than_there_may_be_is_told_to_come_again(sqlite_url: str, tmp_path: Path) -> None:

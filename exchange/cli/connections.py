@@ -120,8 +120,10 @@ class Connection(HttpToolsProtocol):
         """Answer with a problem, unless another answer has begun, and hang up."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            answer = respond(problem, {"Connection": "close"})
-            head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
-            self.transport.write(STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body))
+        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        answer = respond(problem, {"Connection": "close"})
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        self.transport.write(STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body))
         self.transport.close()
