@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from sqlalchemy import ScalarSelect
 from sqlmodel import Session, col, select
 
-from exchange.clock import business_day
+from exchange.clock import business_day, first_instant
 from exchange.journal.tables import Batch, Event, PartyEvent
 from exchange.problems import Conflict, Fault, Invalid
 
@@ -47,6 +48,13 @@ def present(session: Session) -> Moment:
     """Give the last committed position."""
     batch = session.exec(select(Batch).order_by(col(Batch.last).desc()).limit(1)).one()
     return Moment(batch.last, batch.recorded_at)
+
+
+def first_position_on(day: date) -> ScalarSelect[Any]:
+    """Select the first position recorded on a business day, or the first one after it."""
+    query: Any = select(Batch.first).where(col(Batch.recorded_at) >= first_instant(day))
+    chosen: ScalarSelect[Any] = query.order_by(col(Batch.recorded_at)).limit(1).scalar_subquery()
+    return chosen
 
 
 def moment_at(session: Session, known_at: int | datetime | None) -> Moment:

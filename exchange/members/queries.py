@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import case, func, union
+from sqlalchemy import case, func, or_, union
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -23,25 +23,36 @@ LAST_CHARACTER: Final = "\U0010ffff"
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the members active on a day, as known at a moment."""
+    return active_counts(session, moment, [as_of])[as_of]
+
+
+def active_counts(session: Session, moment: Moment, days: Sequence[date]) -> dict[date, int]:
+    """Count the members active on each of some days, as known at a moment."""
+    # A line holds from its day until the first day of a line that was recorded after it.
+    until = func.min(col(MemberHistory.effective_on)).over(
+        partition_by=col(MemberHistory.member_id),
+        order_by=(col(MemberHistory.position), col(MemberHistory.number)),
+        rows=(1, None),
+    )
     lines = (
-        select(
-            MemberHistory.value,
-            func.row_number()
-            .over(
-                partition_by=col(MemberHistory.member_id),
-                order_by=(col(MemberHistory.position).desc(), col(MemberHistory.number).desc()),
-            )
-            .label("place"),
-        )
-        .where(
-            MemberHistory.fact == MemberFact.STATE,
-            col(MemberHistory.effective_on) <= as_of,
-            col(MemberHistory.position) <= moment.position,
-        )
+        sa_select(col(MemberHistory.value), col(MemberHistory.effective_on), until.label("until"))
+        .where(col(MemberHistory.fact) == MemberFact.STATE, col(MemberHistory.position) <= moment.position)
         .subquery()
     )
-    query = select(func.count()).select_from(lines).where(lines.c.place == 1, lines.c.value == MemberState.ACTIVE)
-    return session.exec(query).one()
+    holds = (
+        func.coalesce(
+            func.sum(
+                case(
+                    ((lines.c.effective_on <= day) & or_(lines.c.until.is_(None), lines.c.until > day), 1),
+                    else_=0,
+                )
+            ),
+            0,
+        )
+        for day in days
+    )
+    counted = session.execute(sa_select(*holds).where(lines.c.value == MemberState.ACTIVE)).one()
+    return dict(zip(days, map(int, counted), strict=True))
 
 
 def ever_admitted_count(session: Session, moment: Moment, as_of: date) -> int:
