@@ -12,10 +12,10 @@ JOBS ?= auto
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
 AGAIN ?=
 
-.PHONY: help demo serve test fuzz crash mutants bench lock openapi errors format clean
+.PHONY: help demo serve test fuzz crash mutants bench bench-reads lock openapi errors format clean
 
 help: ## Say what there is to make
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/runtime ## Import four years of an exchange, close them, trade live, and verify: the embedded database, about half a minute
 	$(BIN)/exchange demo
@@ -47,6 +47,9 @@ mutants: $(VENV)/dev ## Change the rules, the ledger, the volume and the journal
 
 bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work (needs PostgreSQL's binaries)
 	$(BIN)/python benchmarks/trades.py
+
+bench-reads: $(VENV)/dev ## Measure the reads on ten thousand and on ten million movements of the volume (needs PostgreSQL's binaries, 12 GB of disk)
+	$(BIN)/python benchmarks/reads.py
 
 openapi: $(VENV)/dev ## Write openapi/exchange.json
 	$(BIN)/exchange openapi > openapi/exchange.json

@@ -58,11 +58,17 @@ BEGIN
       GROUP BY id ORDER BY id) s WHERE s.id = p.member_id;
   INSERT INTO rollup SELECT 'contracted', dim, val, today, today, sum(gross), 0, sum(net), count(*) FROM (
       SELECT 'total' dim, '' val, gross, net FROM w UNION ALL SELECT 'venue', 'on_exchange', gross, net FROM w
+      UNION ALL SELECT 'cube', sector || '|' || kind || '|' || left(region, 2) || '|on_exchange|listed|unrelated', gross, net FROM w) q
+    GROUP BY 2, 3 ORDER BY 2, 3
+    ON CONFLICT (measure, dimension, value, effective_on, recorded_on) DO UPDATE SET gross = rollup.gross + excluded.gross,
+      net_excluding_vat = rollup.net_excluding_vat + excluded.net_excluding_vat, trades = rollup.trades + excluded.trades;
+  INSERT INTO monthly_rollup SELECT 'contracted', dim, val, date_trunc('month', today), date_trunc('month', today), sum(gross), 0, sum(net), count(*)
+    FROM (SELECT 'total' dim, '' val, gross, net FROM w UNION ALL SELECT 'venue', 'on_exchange', gross, net FROM w
       UNION ALL SELECT 'cube', sector || '|' || kind || '|' || left(region, 2) || '|on_exchange|listed|unrelated', gross, net FROM w
       UNION ALL SELECT 'buyer', buyer::text, gross, net FROM w UNION ALL SELECT 'seller', seller::text, gross, net FROM w
       UNION ALL SELECT 'product', product::text, gross, net FROM w) q GROUP BY 2, 3 ORDER BY 2, 3
-    ON CONFLICT (measure, dimension, value, effective_on, recorded_on) DO UPDATE SET gross = rollup.gross + excluded.gross,
-      net_excluding_vat = rollup.net_excluding_vat + excluded.net_excluding_vat, trades = rollup.trades + excluded.trades;
+    ON CONFLICT (measure, dimension, value, effective_in, recorded_in) DO UPDATE SET gross = monthly_rollup.gross + excluded.gross,
+      net_excluding_vat = monthly_rollup.net_excluding_vat + excluded.net_excluding_vat, trades = monthly_rollup.trades + excluded.trades;
   INSERT INTO batch SELECT base + 1, base + n, greatest(at, recorded_at + interval '1 microsecond'), contracted_gross + total, contracted_reversed FROM head;
   UPDATE head SET position = base + n, recorded_at = greatest(at, recorded_at + interval '1 microsecond'), contracted_gross = contracted_gross + total WHERE id = 1;
   RETURN base + n;
