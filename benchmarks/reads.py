@@ -105,7 +105,7 @@ CREATE INDEX ix_volume_entry_buyer_id_effective_on_position ON volume_entry (buy
 CREATE INDEX ix_volume_entry_seller_id_effective_on_position ON volume_entry (seller_id, effective_on, position);
 INSERT INTO batch
   SELECT first, least(first + {batch} - 1, base.position + {entries}),
-      timestamptz '{start} 00:00+08' + (first - base.position - 1) * interval '{days} days' / {entries}, 0, 0
+      timestamptz '{start} 00:00:00.001+08' + (first - base.position - 1) * ({days} * 86400.0 / {entries}) * interval '1 second', 0, 0
     FROM base, generate_series(base.position + 1, base.position + {entries}, {batch}) first;
 UPDATE batch SET contracted_gross = r.gross, contracted_reversed = r.back FROM (
     SELECT last, sum(sum(greatest(gross, 0))) OVER (ORDER BY last) AS gross, sum(sum(greatest(-gross, 0))) OVER (ORDER BY last) AS back

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import case, func, or_, union
+from sqlalchemy import case, func, union
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -23,6 +23,8 @@ LAST_CHARACTER: Final = "\U0010ffff"
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the members active on a day, as known at a moment."""
+    if moment.knows_all_by(as_of):
+        return session.exec(select(func.count()).where(Member.state == MemberState.ACTIVE)).one()
     return active_counts(session, moment, [as_of])[as_of]
 
 
@@ -39,24 +41,22 @@ def active_counts(session: Session, moment: Moment, days: Sequence[date]) -> dic
         .where(col(MemberHistory.fact) == MemberFact.STATE, col(MemberHistory.position) <= moment.position)
         .subquery()
     )
-    holds = (
-        func.coalesce(
-            func.sum(
-                case(
-                    ((lines.c.effective_on <= day) & or_(lines.c.until.is_(None), lines.c.until > day), 1),
-                    else_=0,
-                )
-            ),
-            0,
-        )
-        for day in days
+    spans = (
+        sa_select(lines.c.effective_on, lines.c.until, func.count())
+        .where(lines.c.value == MemberState.ACTIVE)
+        .group_by(lines.c.effective_on, lines.c.until)
     )
-    counted = session.execute(sa_select(*holds).where(lines.c.value == MemberState.ACTIVE)).one()
-    return dict(zip(days, map(int, counted), strict=True))
+    found = session.execute(spans).all()
+    return {
+        day: sum(members for since, until, members in found if since <= day and (until is None or until > day))
+        for day in days
+    }
 
 
 def ever_admitted_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the companies, by code, that were admitted by a day, as known at a moment."""
+    if moment.knows_all_by(as_of):
+        return session.exec(select(func.count(func.distinct(Member.uscc))).where(col(Member.state).in_(ADMITTED))).one()
     query = (
         select(func.count(func.distinct(Member.uscc)))
         .join(MemberHistory, col(MemberHistory.member_id) == Member.id)

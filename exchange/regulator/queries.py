@@ -133,6 +133,7 @@ class Standing:
 
 def standings(session: Session, moment: Moment, as_of: date) -> list[Standing]:
     """Say how things stood at the end of each month, from the year in which the first trade counts, and on the day itself."""
+    moment = moment_at(session, moment.position)
     end, days = (first_month(session, moment) or as_of).replace(month=1, day=1), []
     while (end := last_day(end)) < as_of:
         days.append(end)

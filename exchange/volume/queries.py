@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, Text, case, cast, func, literal, l
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
-from exchange.journal.queries import Moment, first_position_on, present
+from exchange.journal.queries import Moment, first_position_on
 from exchange.journal.tables import PartyEvent
 from exchange.money import Money
 from exchange.volume.rules import last_day, month_of, next_month
@@ -107,8 +107,11 @@ class _Asked:
     value: str | None
     measure: Measure
     moment: Moment
-    past: bool
-    """Whether more is known by now."""
+
+    @property
+    def past(self) -> bool:
+        """Whether more is known by now."""
+        return not self.moment.last
 
     @property
     def before(self) -> list[date]:
@@ -139,7 +142,7 @@ def volumes(
     The dimensions are all kept by day, or all are not.
     """
     ordered = sorted(set(days))
-    asked = _Asked(ordered, dimensions, value, measure, moment, moment.position != present(session).position)
+    asked = _Asked(ordered, dimensions, value, measure, moment)
     before = asked.before
     sums: dict[date, Volumes] = {day: {} for day in ordered}
     rows = union_all(*_sources(asked)).subquery()
