@@ -81,6 +81,7 @@ class Rollup(Stored, table=True):
     __table_args__ = (
         one_of("measure", Measure),
         one_of("dimension", Dimension),
+        Index(None, "measure", "dimension", "effective_on"),
         Index(None, "measure", "dimension", "recorded_on"),
     )
     sort: ClassVar = Sort.CURRENT

@@ -66,7 +66,8 @@ def upgrade() -> None:
         f"GROUP BY measure, dimension, value, {months}"
     )
     op.execute("DELETE FROM rollup WHERE dimension IN ({})".format(", ".join(f"'{name}'" for name in BY_MONTH_ONLY)))
-    op.create_index(op.f("ix_rollup_measure_dimension_recorded_on"), "rollup", ["measure", "dimension", "recorded_on"])
+    for day in ("effective_on", "recorded_on"):
+        op.create_index(op.f(f"ix_rollup_measure_dimension_{day}"), "rollup", ["measure", "dimension", day])
     for table, *columns in UNREAD_INDEXES:
         op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table)
     _key_party_events(by_position=False)
@@ -77,7 +78,8 @@ def downgrade() -> None:
     _key_party_events(by_position=True)
     for table, *columns in UNREAD_INDEXES:
         op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns)
-    op.drop_index(op.f("ix_rollup_measure_dimension_recorded_on"), "rollup")
+    for day in ("effective_on", "recorded_on"):
+        op.drop_index(op.f(f"ix_rollup_measure_dimension_{day}"), "rollup")
     for dimension, column in BY_MONTH_ONLY.items():
         op.execute(
             f"INSERT INTO rollup SELECT measure, '{dimension}', CAST({column} AS TEXT), effective_on, recorded_on, "
