@@ -293,7 +293,6 @@ def measure(url: str, names: Names, times: int) -> dict[str, dict[str, tuple[flo
     member = MemberId(int(names.member[4:]))
 
     def direct(session: Session) -> dict[str, tuple[float, float]]:
-        session.connection().exec_driver_sql("SET LOCAL max_parallel_workers_per_gather = 0")
         asked = questions(session, day, member)
         found = {}
         for name, ask in asked.items():
