@@ -64,8 +64,8 @@ def copies(table: str, changed: dict[str, str]) -> str:
     """Write how the rows of a pair are put beside it, for all pairs: by column what the k-th copy has."""
     given = ", ".join(f"{value} AS {name}" for name, value in changed.items())
     return (
-        f"INSERT INTO {table} SELECT (jsonb_populate_record(NULL::{table}, to_jsonb(t) || to_jsonb(n))).* FROM {table} t, "
-        f"generate_series(1, {PAIRS - 1}) k, LATERAL (SELECT {given}) n"
+        f"INSERT INTO {table} SELECT r.* FROM {table} t, generate_series(1, {PAIRS - 1}) k, LATERAL (SELECT {given}) n, "
+        f"jsonb_populate_record(NULL::{table}, to_jsonb(t) || to_jsonb(n)) r"
     )
 
 
@@ -143,12 +143,10 @@ COMPLETE: Final = """
 CREATE TEMP TABLE made AS SELECT v.*, row_number() OVER (PARTITION BY v.buyer_id ORDER BY v.position) AS bn,
     row_number() OVER (PARTITION BY v.seller_id ORDER BY v.position) AS sn FROM volume_entry v, head h
   WHERE v.position > h.position - {trades} AND v.position > (SELECT max(id) FROM trade);
-INSERT INTO trade SELECT (jsonb_populate_record(NULL::trade, to_jsonb(t) || jsonb_build_object(
-    'id', m.position, 'buyer_id', m.buyer_id, 'seller_id', m.seller_id,
-    'product_id', m.product_id, 'contract_number', 'HT-' || m.position, 'gross', m.gross, 'net', m.net_excluding_vat,
-    'vat', m.gross - m.net_excluding_vat, 'effective_on', m.effective_on, 'venue', m.venue, 'mode', m.mode, 'changed_at', m.position,
-    'contract_sha256', encode(sha256(m.position::text::bytea), 'hex'), 'related', m.related))).*
-  FROM made m, (SELECT * FROM trade LIMIT 1) t;
+INSERT INTO trade SELECT r.* FROM made m, (SELECT * FROM trade LIMIT 1) t, jsonb_populate_record(NULL::trade, to_jsonb(t) || jsonb_build_object(
+    'id', m.position, 'buyer_id', m.buyer_id, 'seller_id', m.seller_id, 'product_id', m.product_id, 'contract_number', 'HT-' || m.position,
+    'gross', m.gross, 'net', m.net_excluding_vat, 'vat', m.gross - m.net_excluding_vat, 'effective_on', m.effective_on, 'venue', m.venue,
+    'mode', m.mode, 'changed_at', m.position, 'contract_sha256', encode(sha256(m.position::text::bytea), 'hex'), 'related', m.related)) r;
 INSERT INTO contract SELECT seller_id, buyer_id, 'HT-' || position, encode(sha256(position::text::bytea), 'hex'), position FROM made;
 INSERT INTO entry SELECT position, 'contract', position FROM made;
 INSERT INTO transfer SELECT position, 1, buyer_id * 16, seller_id * 16 + 1, gross, effective_on FROM made;
