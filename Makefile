@@ -15,7 +15,7 @@ AGAIN ?=
 # More for `make bench`: BENCH='--only 1.in --rounds 5', BENCH=--help.
 BENCH ?=
 
-.PHONY: help demo serve test fuzz crash mutants bench bench-full lock openapi errors format clean
+.PHONY: help demo serve test fuzz crash mutants bench bench-full bench-reads bench-overload lock openapi errors format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,12 @@ bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work
 bench-full: $(VENV)/dev ## The same with more rounds, a million imported and a million sent, and all other benchmarks; writes bench/
 	mkdir -p bench
 	$(BIN)/python -m benchmarks --full --json bench/full.json --markdown bench/full.md --picture bench/full.svg $(BENCH)
+
+bench-reads: $(VENV)/dev ## Measure the reads on ten thousand and on ten million movements of the volume (needs PostgreSQL's binaries, 12 GB of disk)
+	$(BIN)/python benchmarks/reads.py
+
+bench-overload: $(VENV)/dev ## Measure ten times too many requests, one member's flood, and slow clients (needs PostgreSQL's binaries)
+	$(BIN)/python benchmarks/overload.py
 
 openapi: $(VENV)/dev ## Write openapi/exchange.json
 	$(BIN)/exchange openapi > openapi/exchange.json

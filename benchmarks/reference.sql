@@ -87,9 +87,14 @@ BEGIN
       UNION ALL SELECT 'product', product::text, gross, net FROM w) places GROUP BY dimension, value
   ), rollups AS (
     INSERT INTO rollup (measure, dimension, value, effective_on, recorded_on, gross, reversed, net_excluding_vat, trades)
-    SELECT 'contracted', dimension, value, today, today, gross, 0, net, trades FROM sums
+    SELECT 'contracted', dimension, value, today, today, gross, 0, net, trades FROM sums WHERE dimension IN ('total', 'venue', 'cube')
     ON CONFLICT (measure, dimension, value, effective_on, recorded_on) DO UPDATE SET gross = rollup.gross + excluded.gross,
       net_excluding_vat = rollup.net_excluding_vat + excluded.net_excluding_vat, trades = rollup.trades + excluded.trades
+  ), months AS (
+    INSERT INTO monthly_rollup (measure, dimension, value, effective_in, recorded_in, gross, reversed, net_excluding_vat, trades)
+    SELECT 'contracted', dimension, value, date_trunc('month', today), date_trunc('month', today), gross, 0, net, trades FROM sums
+    ON CONFLICT (measure, dimension, value, effective_in, recorded_in) DO UPDATE SET gross = monthly_rollup.gross + excluded.gross,
+      net_excluding_vat = monthly_rollup.net_excluding_vat + excluded.net_excluding_vat, trades = monthly_rollup.trades + excluded.trades
   ), moved AS (
     UPDATE head SET position = base + n, recorded_at = at,
       contracted_gross = contracted_gross + (SELECT gross FROM sums WHERE dimension = 'total') WHERE id = 1

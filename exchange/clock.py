@@ -3,7 +3,7 @@
 Only the doors ask for the time, and hand it on; everything below is given it.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -25,6 +25,15 @@ def business_day(instant: datetime) -> date:
     datetime.date(2024, 1, 1)
     """
     return instant.astimezone(SHANGHAI).date()
+
+
+def first_instant(day: date) -> datetime:
+    """Give the instant at which a business day begins.
+
+    >>> first_instant(date(2024, 1, 1))
+    datetime.datetime(2023, 12, 31, 16, 0, tzinfo=datetime.timezone.utc)
+    """
+    return datetime.combine(day, time(), SHANGHAI).astimezone(UTC)
 
 
 def instant_text(instant: datetime) -> str:

@@ -33,6 +33,8 @@ SQLITE_PRAGMAS: Final = (
     "recursive_triggers = ON",
     "trusted_schema = OFF",
 )
+READING: Final = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+"""What is asked is answered from some thousand rows: to compile a plan, or to start workers for it, takes longer than the answer."""
 POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 
@@ -154,7 +156,7 @@ class Database:
             "postgresql+asyncpg://",
             pool_size=8,
             max_overflow=0,  # a connection beyond the pool costs more than the wait for one in it
-            async_creator=lambda: asyncpg.connect(self.dsn, server_settings={"jit": "off"}),
+            async_creator=lambda: asyncpg.connect(self.dsn, server_settings=READING),
         )
 
     @cached_property

@@ -1004,14 +1004,32 @@ class Model:
         }
 
     def rollups(self) -> dict[tuple[str, str, date, date], tuple[int, int, int, int]]:
-        """Give what each rollup must hold: gross, reversed, net excluding VAT, trades."""
+        """Give what each daily rollup must hold: gross, reversed, net excluding VAT, trades."""
+        return self._summed(
+            (dimension, value, m["effective_on"], m["recorded_on"], m)
+            for m in self.movements
+            for dimension, value in places(m)
+            if dimension in {"total", "venue", "cube", "related"}
+        )
+
+    def monthly_rollups(self) -> dict[tuple[str, str, date, date], tuple[int, int, int, int]]:
+        """Give the same of each monthly one."""
+        return self._summed(
+            (dimension, value, m["effective_on"].replace(day=1), m["recorded_on"].replace(day=1), m)
+            for m in self.movements
+            for dimension, value in places(m)
+        )
+
+    @staticmethod
+    def _summed(
+        placed: Iterable[tuple[str, str, date, date, Thing]],
+    ) -> dict[tuple[str, str, date, date], tuple[int, int, int, int]]:
         sums: defaultdict[tuple[str, str, date, date], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-        for m in self.movements:
-            for dimension, value in places(m):
-                row = sums[dimension, value, m["effective_on"], m["recorded_on"]]
-                row[0 if m["gross"] > 0 else 1] += abs(m["gross"])
-                row[2] += m["net"]
-                row[3] += 1 if m["gross"] > 0 else -1
+        for dimension, value, effective, recorded, m in placed:
+            row = sums[dimension, value, effective, recorded]
+            row[0 if m["gross"] > 0 else 1] += abs(m["gross"])
+            row[2] += m["net"]
+            row[3] += 1 if m["gross"] > 0 else -1
         return {key: (row[0], row[1], row[2], row[3]) for key, row in sums.items()}
 
 

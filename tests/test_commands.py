@@ -70,7 +70,7 @@ from exchange.trades.commands import (
 from exchange.trades.rules import AmountWrong, TradeFieldsWrong
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth, MonthOutOfTurn, MonthWrong
-from exchange.volume.queries import Question, Volume, cumulative, total
+from exchange.volume.queries import Question, Volume, cumulative, total, volumes
 from exchange.volume.recording import VolumeTooLarge
 from exchange.volume.tables import ClosedMonth, Closing, Dimension, Rollup, VolumeEntry
 
@@ -346,6 +346,41 @@ def test_every_question_about_the_volume_is_answered_as_the_entries_say(database
                 assert total(session, moment, days[-1]).net == sum(e.gross for e in entries if e.position <= position)
 
         assert [by for by in Dimension if len({VALUE_OF[by](entry) for entry in entries}) == 1] == ["total", "related"]
+        exchange.read(answers)
+
+
+def test_every_question_over_months_is_answered_as_the_entries_say(database_url: str) -> None:
+    with Exchange.at(database_url) as exchange:
+        group = exchange.a_company().uscc
+        seller, buyer = exchange.a_member(group_parent_uscc=group), exchange.a_member(group_parent_uscc=group)
+        offer = exchange.a_listing(seller)
+        first = exchange.today
+        for days in (0, 29, 1, 27, 2):  # 2, 31 March, 1, 28, 30 April
+            exchange.wait(days=days)
+            exchange.a_taken_listing(buyer, offer)
+            filed = exchange.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of(f"late {exchange.today}"), first)
+            exchange.do(TerminateTrade(filed.id, "void"), exchange.operator())
+            exchange.a_taken_listing(offer=offer)
+        entries = exchange.records(VolumeEntry)
+        days_asked = [first.replace(day=1), first, first + timedelta(days=7), date(2026, 3, 31), date(2026, 4, 1)]
+        days_asked += [date(2026, 4, 15), date(2026, 4, 28), exchange.today]
+        values = {Dimension.BUYER: buyer.id, Dimension.SELLER: seller.id, Dimension.PRODUCT: offer.product_id}
+
+        def answers(session: Session) -> None:
+            for entry in entries[1:]:
+                moment = moment_at(session, entry.position)
+                for dimension in Dimension:
+                    value = str(values[dimension]) if dimension in values else None
+                    found = volumes(session, moment, days_asked, [dimension], value=value)
+                    for day in days_asked:
+                        expected = summed(entries, Question(day, None, dimension, value), entry.position)
+                        assert {key[1]: one for key, one in found[day].items()} == expected, (day, dimension)
+            for as_of, since in product(days_asked, days_asked):
+                question = Question(as_of, since, Dimension.BUYER)
+                assert cumulative(session, moment_at(session, None), question) == summed(
+                    entries, question, entries[-1].position
+                )
+
         exchange.read(answers)
 
 

@@ -26,7 +26,7 @@ from exchange.trades.commands import ApproveTermination, CorrectTrade, ProposeTe
 from exchange.trades.states import TradeState
 from exchange.volume.commands import CloseMonth
 from exchange.volume.invariants import _rebuilt
-from exchange.volume.tables import ClosedMonth, Dimension, VolumeEntry
+from exchange.volume.tables import DAILY, ClosedMonth, Dimension, VolumeEntry
 
 TAMPERING = {
     "1a": "UPDATE account SET debits_posted = debits_posted + 1 WHERE id = (SELECT min(id) FROM account)",
@@ -35,8 +35,8 @@ TAMPERING = {
     "4": "UPDATE account SET debits_pending = 5 WHERE id = (SELECT min(id) FROM account)",
     "5a": "UPDATE head SET contracted_gross = contracted_gross + 100",
     "5b": "UPDATE volume_entry SET related = (1 = 0) WHERE related",
-    "6": "UPDATE rollup SET trades = trades + 1 WHERE dimension = 'product'",
-    "7": "UPDATE rollup SET gross = gross + 1 WHERE dimension = 'total'",
+    "6": "UPDATE rollup SET trades = trades + 1 WHERE dimension = 'cube'",
+    "7": "UPDATE monthly_rollup SET gross = gross + 1 WHERE dimension = 'total'",
     "8a": "UPDATE volume_entry SET gross = gross + 1 WHERE position = (SELECT min(position) FROM volume_entry)",
     "8b": "UPDATE trade SET state = 'contracted' WHERE state = 'reversed'",
     "8c": "UPDATE transfer SET effective_on = '2026-01-01' WHERE position = (SELECT min(position) FROM transfer)",
@@ -64,6 +64,7 @@ TAMPERING = {
 }
 
 MORE_TAMPERING = [
+    ("6", "UPDATE monthly_rollup SET trades = trades + 1 WHERE dimension = 'product'"),
     ("12a", "UPDATE head SET position = position + 1"),
     ("12a", "UPDATE batch SET recorded_at = '2026-03-01 00:00:00' WHERE first = (SELECT max(first) FROM batch)"),
     ("12b", "UPDATE event SET kind = 'trade.invented' WHERE position = (SELECT max(position) FROM event)"),
@@ -212,7 +213,7 @@ SAID = [
     ),
     (
         "7",
-        "UPDATE rollup SET gross = gross + 1 WHERE dimension = 'total'",
+        "UPDATE monthly_rollup SET gross = gross + 1 WHERE dimension = 'total'",
         [
             "the cumulative volume does not grow by the entries of the month from 2026-03-01",
             "the cumulative volume does not grow by the entries of the year from 2026-01-01",
@@ -291,8 +292,13 @@ def test_a_check_of_sums_compares_each_with_the_first() -> None:
             all_equal("a", ["SELECT 1", "SELECT 1"])(session)
 
 
-@pytest.mark.parametrize("dimension", Dimension)
-def test_the_rollups_of_a_dimension_are_rebuilt_from_the_entries(lived_url: str, dimension: Dimension) -> None:
+@pytest.mark.parametrize(
+    ("dimension", "by_month"),
+    [*((dimension, True) for dimension in Dimension), *((dimension, False) for dimension in sorted(DAILY))],
+)
+def test_the_rollups_of_a_dimension_are_rebuilt_from_the_entries(
+    lived_url: str, dimension: Dimension, *, by_month: bool
+) -> None:
     def sums(session: Session, query: str) -> dict[tuple[str, ...], tuple[int, ...]]:
         found: dict[tuple[str, ...], tuple[int, ...]] = {}
         for row in session.connection().execute(text(query)):
@@ -300,15 +306,18 @@ def test_the_rollups_of_a_dimension_are_rebuilt_from_the_entries(lived_url: str,
             found[key] = tuple(map(int.__add__, found.get(key, (0,) * 4), given))
         return found
 
+    table, days = (
+        ("monthly_rollup", "effective_in, recorded_in") if by_month else ("rollup", "effective_on, recorded_on")
+    )
     stored = (
-        "SELECT measure, dimension, value, effective_on, recorded_on, -gross, -reversed, -net_excluding_vat, -trades "
-        f"FROM rollup WHERE dimension = '{dimension}'"
+        f"SELECT measure, dimension, value, {days}, -gross, -reversed, -net_excluding_vat, -trades "
+        f"FROM {table} WHERE dimension = '{dimension}'"
     )
     with Exchange.at(lived_url) as lived:
         rollups = lived.read(sums, stored)
 
         assert rollups
-        assert lived.read(sums, _rebuilt(dimension)) == rollups
+        assert lived.read(sums, _rebuilt(dimension, by_month=by_month)) == rollups
 
 
 def test_the_invariants_hold_over_days_months_and_years(database_url: str) -> None:

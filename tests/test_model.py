@@ -60,7 +60,7 @@ from exchange.trades.states import TradeState
 from exchange.trades.tables import Trade, TradeMode, Venue
 from exchange.volume.commands import CloseMonth
 from exchange.volume.queries import Question, cumulative
-from exchange.volume.tables import Dimension, Rollup, VolumeEntry
+from exchange.volume.tables import Dimension, MonthlyRollup, Rollup, VolumeEntry
 
 T = TypeVar("T")
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -1015,6 +1015,16 @@ class Machine(RuleBasedStateMachine):
             for r in exchange.records(Rollup)
         }
         assert rollups == model.rollups()
+        monthly = {
+            (str(r.dimension), r.value, r.effective_in, r.recorded_in): (
+                r.gross,
+                r.reversed,
+                r.net_excluding_vat,
+                r.trades,
+            )
+            for r in exchange.records(MonthlyRollup)
+        }
+        assert monthly == model.monthly_rollups()
         entries = [
             {
                 "position": v.position,

@@ -39,6 +39,8 @@ from exchange.regulator.queries import standings, summary
 from exchange.trades.commands import ProposeReversal, RecordAuction
 from exchange.trades.queries import open_reversals
 from exchange.trades.states import TradeState
+from exchange.volume.invariants import _rebuilt
+from exchange.volume.tables import Dimension
 
 COPIES = 2_500
 """So many times the exchange is put beside itself, a day later each time."""
@@ -58,8 +60,12 @@ SMALL = {
 """Tables that may be read whole, each with its reason."""
 
 BY_DESIGN = {
-    ("show_statement", "rollup"): "sums days, not trades: a row for each day on which the member's volume moved",
-    ("show_summary", "rollup"): "sums days, not trades: a few rows for each day on which something counted",
+    (
+        "show_statement",
+        "monthly_rollup",
+    ): "sums months, not trades: a few rows for each month in which the member's volume moved",
+    ("show_summary", "rollup"): "sums the days of at most three months, however long ago they are",
+    ("show_summary", "monthly_rollup"): "sums months, not trades: a few rows for each month in which something counted",
     ("show_summary", "member_history"): "counts members as known at any past moment: a few rows for each member",
     ("show_summary", "member"): "counts the companies ever admitted by their codes",
     ("show_summary", "listing_history"): "counts listings as known at any past moment: a few rows for each listing",
@@ -244,7 +250,7 @@ def growth(shop: Shop, *, postgres: bool) -> Iterator[str]:
         else f"(WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < {COPIES}) SELECT k FROM n) AS n"
     )
     for schema in map(schema_of, TABLES):
-        if schema.name in SMALL:
+        if schema.name in {*SMALL, "monthly_rollup"}:
             continue
         made = "owner_id" if schema.name == "account" else next((one for one in PLACED if one in schema.columns), None)
         where = "" if made is None else f' WHERE t."{made}" <= {shop.common}'
@@ -252,6 +258,13 @@ def growth(shop: Shop, *, postgres: bool) -> Iterator[str]:
         names = ", ".join(f'"{column.name}"' for column in columns)
         values = ", ".join(copied(schema.name, column, postgres=postgres) for column in columns)
         yield f'INSERT INTO "{schema.name}" ({names}) SELECT {values} FROM "{schema.name}" AS t, {numbers}{where}'
+    yield "DELETE FROM monthly_rollup"
+    month = "CAST({} AS DATE)" if postgres else "{}"
+    keys = f"measure, dimension, value, {month.format('effective')}, {month.format('recorded')}"
+    sums = ", ".join(f"-sum({name})" for name in ("gross", "reversed", "net_excluding_vat", "trades"))
+    for dimension in Dimension:
+        entries = _rebuilt(dimension, by_month=True)
+        yield f"INSERT INTO monthly_rollup SELECT {keys}, {sums} FROM ({entries}) AS entries GROUP BY {keys}"
 
 
 def copied(table: str, column: Column[Any], *, postgres: bool) -> str:
@@ -259,7 +272,6 @@ def copied(table: str, column: Column[Any], *, postgres: bool) -> str:
     value, name = f't."{column.name}"', column.name
     later = f"date({value}, '+' || k || ' days')"
     fourth = "to_char(k, 'FM0000')" if postgres else "printf('%04d', k)"
-    moved = f"CAST(CAST({value} AS BIGINT) + k * {STEP} AS TEXT)"
     written = value
     if (table, name) in KEPT:
         pass
@@ -269,8 +281,6 @@ def copied(table: str, column: Column[Any], *, postgres: bool) -> str:
         written = f"substr({value}, 1, 8) || {fourth} || substr({value}, 13)"
     elif name in SUFFIXED or (table, name) == ("contract", "number"):
         written = f"{value} || '-' || k"
-    elif (table, name) == ("rollup", "value"):
-        written = f"CASE WHEN t.dimension IN ('seller', 'product') THEN {moved} ELSE {value} END"
     elif isinstance(column.type, Date):
         written = f"{value} + k" if postgres else later
     elif isinstance(column.type, UtcDateTime):
@@ -529,5 +539,5 @@ def test_the_questions_read_tables_that_have_grown(url: str, questions: Question
     assert min(statements.values()) > 0
     read = {table for found in questions.values() for cost in found.costs for table in cost.tables} - set(SMALL)
     assert {table: number for table, number in rows_of(Database(url), read).items() if number < 3 * ROWS} == {}
-    assert {"member", "trade", "listing", "proposal", "volume_entry", "rollup", "batch"} <= read
+    assert {"member", "trade", "listing", "proposal", "volume_entry", "monthly_rollup", "batch"} <= read
     assert sum(place[2].endswith("the page after") for place in questions) > 10

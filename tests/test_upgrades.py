@@ -79,6 +79,8 @@ def test_an_old_database_is_upgraded_with_all_that_is_in_it(empty_url: str, revi
     after = on(empty_url, written)
     for table, rows in before.items():
         if table != "alembic_version":
+            if table == "rollup":  # what is counted by member and product is kept by month since 0003
+                rows = [row for row in rows if row["dimension"] not in {"buyer", "seller", "product"}]  # noqa: PLW2901
             kept = [{name: row.get(name) for name in old} for row, old in zip(after[table], rows, strict=True)]
             assert kept == rows, table
     with Exchange.at(empty_url, seed=1) as exchange:

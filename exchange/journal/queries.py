@@ -1,13 +1,14 @@
 """What can be asked of the journal: where it stands, and where it stood."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from sqlalchemy import ScalarSelect
 from sqlmodel import Session, col, select
 
-from exchange.clock import business_day
+from exchange.clock import business_day, first_instant
 from exchange.journal.tables import Batch, Event, PartyEvent
 from exchange.problems import Conflict, Fault, Invalid
 
@@ -36,17 +37,30 @@ class Moment:
 
     position: int
     recorded_at: datetime
+    last: bool = field(default=False, compare=False)
+    """Whether nothing came after it on the snapshot on which it was found; on another it must be found again."""
 
     @property
     def recorded_on(self) -> date:
         """The business day on which it was recorded."""
         return business_day(self.recorded_at)
 
+    def knows_all_by(self, day: date) -> bool:
+        """Tell whether all that is recorded is known, and had come by the end of a day: nothing takes effect before it has come."""
+        return self.last and day >= self.recorded_on
+
 
 def present(session: Session) -> Moment:
     """Give the last committed position."""
     batch = session.exec(select(Batch).order_by(col(Batch.last).desc()).limit(1)).one()
-    return Moment(batch.last, batch.recorded_at)
+    return Moment(batch.last, batch.recorded_at, last=True)
+
+
+def first_position_on(day: date) -> ScalarSelect[Any]:
+    """Select the first position recorded on a business day, or the first one after it."""
+    query: Any = select(Batch.first).where(col(Batch.recorded_at) >= first_instant(day))
+    chosen: ScalarSelect[Any] = query.order_by(col(Batch.recorded_at)).limit(1).scalar_subquery()
+    return chosen
 
 
 def moment_at(session: Session, known_at: int | datetime | None) -> Moment:
@@ -65,7 +79,8 @@ def moment_at(session: Session, known_at: int | datetime | None) -> Moment:
         raise MomentUnknown(
             "Nothing is known at that point.", Fault("/known_at", "must not lie beyond the last record")
         )
-    return Moment(batch.last if isinstance(known_at, datetime) else known_at, batch.recorded_at)
+    position = batch.last if isinstance(known_at, datetime) else known_at
+    return Moment(position, batch.recorded_at, last=position == now.position)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ FOLLOWS: Final = {
     "batch": "12a",
     "event": "12b",
     "head": "12a",
+    "monthly_rollup": "6",
     "party_counter": "12c",
     "rollup": "6",
 }

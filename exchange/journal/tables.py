@@ -96,7 +96,7 @@ class PartyCounter(Stored, table=True):
 class PartyEvent(Stored, table=True):
     """The n-th event of a member, and the nonce that opens the commitment in its leaf."""
 
-    __table_args__ = (UniqueConstraint("position", "member_id"), Index(None, "member_id", "position"))
+    __table_args__ = (Index(None, "member_id", "position", unique=True),)
     sort: ClassVar = Sort.POSTED
     told: ClassVar = Told.NEVER
 

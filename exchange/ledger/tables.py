@@ -4,7 +4,7 @@ from datetime import date
 from enum import StrEnum
 from typing import ClassVar
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, UniqueConstraint
 
 from exchange.columns import BIG, DAY, FEN, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import TradeId
@@ -63,7 +63,7 @@ class Account(Stored, table=True):
 class Entry(Stored, table=True):
     """What one command posted: an ordered set of transfers."""
 
-    __table_args__ = (one_of("kind", EntryKind), Index(None, "trade_id"))
+    __table_args__ = (one_of("kind", EntryKind),)
     sort: ClassVar = Sort.POSTED
 
     position: int = column(BIG, primary_key=True)

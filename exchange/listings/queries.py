@@ -28,6 +28,9 @@ from exchange.problems import unseen
 
 def listed_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the listings for sale on a day by state and term, as known at a moment."""
+    offered = or_(col(Listing.expires_on).is_(None), col(Listing.expires_on) >= as_of)
+    if moment.knows_all_by(as_of):
+        return session.exec(select(func.count()).where(Listing.state == ListingState.LISTED, offered)).one()
     lines = (
         select(
             ListingHistory.listing_id,
@@ -49,7 +52,7 @@ def listed_count(session: Session, moment: Moment, as_of: date) -> int:
         .where(
             lines.c.place == 1,
             lines.c.state == ListingState.LISTED,
-            or_(col(Listing.expires_on).is_(None), col(Listing.expires_on) >= as_of),
+            offered,
         )
     )
     return session.exec(query).one()

@@ -23,29 +23,40 @@ LAST_CHARACTER: Final = "\U0010ffff"
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the members active on a day, as known at a moment."""
+    if moment.knows_all_by(as_of):
+        return session.exec(select(func.count()).where(Member.state == MemberState.ACTIVE)).one()
+    return active_counts(session, moment, [as_of])[as_of]
+
+
+def active_counts(session: Session, moment: Moment, days: Sequence[date]) -> dict[date, int]:
+    """Count the members active on each of some days, as known at a moment."""
+    # A line holds from its day until the first day of a line that was recorded after it.
+    until = func.min(col(MemberHistory.effective_on)).over(
+        partition_by=col(MemberHistory.member_id),
+        order_by=(col(MemberHistory.position), col(MemberHistory.number)),
+        rows=(1, None),
+    )
     lines = (
-        select(
-            MemberHistory.value,
-            func.row_number()
-            .over(
-                partition_by=col(MemberHistory.member_id),
-                order_by=(col(MemberHistory.position).desc(), col(MemberHistory.number).desc()),
-            )
-            .label("place"),
-        )
-        .where(
-            MemberHistory.fact == MemberFact.STATE,
-            col(MemberHistory.effective_on) <= as_of,
-            col(MemberHistory.position) <= moment.position,
-        )
+        sa_select(col(MemberHistory.value), col(MemberHistory.effective_on), until.label("until"))
+        .where(col(MemberHistory.fact) == MemberFact.STATE, col(MemberHistory.position) <= moment.position)
         .subquery()
     )
-    query = select(func.count()).select_from(lines).where(lines.c.place == 1, lines.c.value == MemberState.ACTIVE)
-    return session.exec(query).one()
+    spans = (
+        sa_select(lines.c.effective_on, lines.c.until, func.count())
+        .where(lines.c.value == MemberState.ACTIVE)
+        .group_by(lines.c.effective_on, lines.c.until)
+    )
+    found = session.execute(spans).all()
+    return {
+        day: sum(members for since, until, members in found if since <= day and (until is None or until > day))
+        for day in days
+    }
 
 
 def ever_admitted_count(session: Session, moment: Moment, as_of: date) -> int:
     """Count the companies, by code, that were admitted by a day, as known at a moment."""
+    if moment.knows_all_by(as_of):
+        return session.exec(select(func.count(func.distinct(Member.uscc))).where(col(Member.state).in_(ADMITTED))).one()
     query = (
         select(func.count(func.distinct(Member.uscc)))
         .join(MemberHistory, col(MemberHistory.member_id) == Member.id)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from sqlmodel import Session
@@ -10,10 +10,10 @@ from sqlmodel import Session
 from exchange.clock import FIRST_BUSINESS_DAY, instant_text
 from exchange.journal.queries import Moment, moment_at
 from exchange.listings.queries import listed_count
-from exchange.members.queries import active_count, ever_admitted_count
+from exchange.members.queries import active_count, active_counts, ever_admitted_count
 from exchange.money import Money, growth
 from exchange.problems import Fault, Invalid
-from exchange.volume.queries import NOTHING, Question, Volume, cumulative, first_counted, total
+from exchange.volume.queries import NOTHING, Volume, first_month, volumes
 from exchange.volume.rules import last_day, month_before, month_of, next_month, year_before, year_of
 from exchange.volume.tables import Dimension
 
@@ -88,24 +88,38 @@ def summary(
             Fault("/as_of", f"must lie between {FIRST_BUSINESS_DAY} and {today}"),
         )
     moment = moment_at(session, known_at)
-    venues = {
-        value: volume.net
-        for value, volume in cumulative(session, moment, Question(day, dimension=Dimension.VENUE)).items()
-    }
-    related = cumulative(session, moment, Question(day, dimension=Dimension.RELATED)).get("related", NOTHING)
+    year, month = _period(day, year_of, year_before), _period(day, month_of, month_before)
+    found = volumes(session, moment, {*year, *month}, (Dimension.TOTAL, Dimension.VENUE, Dimension.RELATED))
+
+    def net(dimension: Dimension, value: str) -> Money:
+        return found[day].get((dimension, value), NOTHING).net
+
+    def grown(period: list[date]) -> str | None:
+        now, eve, then, eve_then = (found[one].get(_TOTAL, NOTHING).net for one in period)
+        return growth(Money(now - eve), Money(then - eve_then))
+
     return Summary(
         as_of=day,
         moment=moment,
         members_active=active_count(session, moment, day),
         members_ever_admitted=ever_admitted_count(session, moment, day),
         listings_listed=listed_count(session, moment, day),
-        contracted=total(session, moment, day),
-        on_exchange=venues.get("on_exchange", Money(0)),
-        off_exchange_filed=venues.get("off_exchange_filed", Money(0)),
-        related_parties=related.net,
-        yoy=_growth(session, moment, day, year_of, year_before),
-        mom=_growth(session, moment, day, month_of, month_before),
+        contracted=found[day].get(_TOTAL, NOTHING),
+        on_exchange=net(Dimension.VENUE, "on_exchange"),
+        off_exchange_filed=net(Dimension.VENUE, "off_exchange_filed"),
+        related_parties=net(Dimension.RELATED, "related"),
+        yoy=grown(year),
+        mom=grown(month),
     )
+
+
+_TOTAL: Final = (Dimension.TOTAL, "")
+
+
+def _period(day: date, start: Callable[[date], date], earlier: Callable[[date], date]) -> list[date]:
+    """Give a day and the eve of its period, then the same of the period before: the flows between are compared."""
+    before = earlier(day)
+    return [day, start(day) - timedelta(days=1), before, start(before) - timedelta(days=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +133,12 @@ class Standing:
 
 def standings(session: Session, moment: Moment, as_of: date) -> list[Standing]:
     """Say how things stood at the end of each month, from the year in which the first trade counts, and on the day itself."""
-    end, days = month_of(first_counted(session, moment) or as_of).replace(month=1), []
+    moment = moment_at(session, moment.position)
+    end, days = (first_month(session, moment) or as_of).replace(month=1, day=1), []
     while (end := last_day(end)) < as_of:
         days.append(end)
         end = next_month(end)
-    return [Standing(day, active_count(session, moment, day), total(session, moment, day)) for day in (*days, as_of)]
-
-
-def _growth(
-    session: Session, moment: Moment, day: date, start: Callable[[date], date], earlier: Callable[[date], date]
-) -> str | None:
-    """Compare the flow from the start of a day's period with the flow of the same days of the period before."""
-    before = earlier(day)
-    flow = total(session, moment, day, since=start(day))
-    base = total(session, moment, before, since=start(before))
-    return growth(flow.net, base.net)
+    days.append(as_of)
+    found = volumes(session, moment, days)
+    members = active_counts(session, moment, days)
+    return [Standing(day, members[day], found[day].get(_TOTAL, NOTHING)) for day in days]

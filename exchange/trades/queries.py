@@ -24,7 +24,7 @@ from exchange.money import Money
 from exchange.problems import Fault, Invalid, unseen
 from exchange.trades.states import IMPORTABLE, TradeState
 from exchange.trades.tables import Side, Trade, TradeMode, Venue
-from exchange.volume.queries import NOTHING, Question, cumulative
+from exchange.volume.queries import NOTHING, volumes
 from exchange.volume.tables import Dimension, VolumeEntry
 
 Buyer: Final = aliased(Member, name="buyer")
@@ -217,7 +217,7 @@ def statement(  # noqa: PLR0913 - what to ask
     if until < since:
         raise PeriodWrong("The period ends before it begins.", Fault("/to", "must not lie before `from`"))
     moment = moment_at(session, place[0] if place else None)
-    opening = _balances(session, moment, member_id, _day_before(since))
+    opening, closing = _balances(session, moment, member_id, _day_before(since), until)
     sales, purchases = (place[1], place[2]) if place else (opening.sales, opening.purchases)
     lines = []
     rows = _movements(session, member_id, since, until, moment, place[3:] if place else None, limit + 1)
@@ -248,7 +248,7 @@ def statement(  # noqa: PLR0913 - what to ask
         position=moment.position,
         opening=opening,
         lines=lines,
-        closing=_balances(session, moment, member_id, until),
+        closing=closing,
         ledger=None if place else _ledger(session, member_id),
         next=[moment.position, sales, purchases, last.effective_on.isoformat(), last.position, last.number]
         if last
@@ -261,15 +261,13 @@ def _day_before(day: date) -> date:
     return max(day, FIRST_BUSINESS_DAY) - timedelta(days=1)
 
 
-def _balances(session: Session, moment: Moment, member_id: MemberId, as_of: date) -> Balances:
-    sides = (Dimension.SELLER, Dimension.BUYER)
-    sold, bought = (
-        cumulative(session, moment, Question(as_of, dimension=side, value=str(member_id)))
-        .get(str(member_id), NOTHING)
-        .net
-        for side in sides
-    )
-    return Balances(sold, bought)
+def _balances(session: Session, moment: Moment, member_id: MemberId, *days: date) -> list[Balances]:
+    value = str(member_id)
+    found = volumes(session, moment, days, (Dimension.SELLER, Dimension.BUYER), value=value)
+    return [
+        Balances(*(found[day].get((side, value), NOTHING).net for side in (Dimension.SELLER, Dimension.BUYER)))
+        for day in days
+    ]
 
 
 def _ledger(session: Session, member_id: MemberId) -> Balances:

@@ -1,6 +1,7 @@
 """What must be true of the volume."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Final
@@ -10,12 +11,15 @@ from sqlmodel import Session, col, select
 
 from exchange.journal.invariants import SHOWN, Invariant, all_equal, none_of
 from exchange.journal.queries import present
-from exchange.volume.queries import total
+from exchange.volume.queries import NOTHING, volumes
 from exchange.volume.rules import end_of_year, last_day, month_of, next_month, year_of
-from exchange.volume.tables import BOOKS_ID, ClosedMonth, Closing, Dimension, VolumeEntry
+from exchange.volume.tables import BOOKS_ID, DAILY, ClosedMonth, Closing, Dimension, VolumeEntry
 
 _SUM = "coalesce(sum({}), 0)"
-_ROLLED = (Dimension.VENUE, Dimension.CUBE, Dimension.BUYER, Dimension.SELLER, Dimension.PRODUCT)
+_ROLLED: Final = [
+    *(("rollup", dimension) for dimension in (Dimension.TOTAL, Dimension.VENUE, Dimension.CUBE)),
+    *(("monthly_rollup", dimension) for dimension in Dimension if dimension is not Dimension.RELATED),
+]
 
 _CUBE = (
     "sector || '|' || kind || '|' || substr(region, 1, 2) || '|' || venue || '|' || mode || '|' || "
@@ -33,22 +37,40 @@ _VALUE: Final = {
 _COLUMNS: Final = ("gross", "reversed", "net_excluding_vat", "trades")
 
 
-def _rebuilt(dimension: Dimension) -> str:
+def _rebuilt(dimension: Dimension, *, by_month: bool = False) -> str:
+    """Select what each entry brings to the rollups of a dimension, taken away; days and months as text."""
     where = "WHERE related" if dimension is Dimension.RELATED else ""
+    day = "substr(CAST({} AS TEXT), 1, 8) || '01'" if by_month else "CAST({} AS TEXT)"
+    effective, recorded = day.format("effective_on"), day.format("recorded_on")
     return (
-        f"SELECT measure, '{dimension}' AS dimension, {_VALUE[dimension]} AS value, effective_on, recorded_on, "
+        f"SELECT measure, '{dimension}' AS dimension, {_VALUE[dimension]} AS value, {effective} AS effective, {recorded} AS recorded, "
         "-CASE WHEN gross > 0 THEN gross ELSE 0 END AS gross, -CASE WHEN gross < 0 THEN -gross ELSE 0 END AS reversed, "
         f"-net_excluding_vat AS net_excluding_vat, -CASE WHEN gross > 0 THEN 1 ELSE -1 END AS trades FROM volume_entry {where}"
     )
 
 
-_DIFFERENCES = (
-    "SELECT measure, dimension, value, effective_on, recorded_on, "
-    + ", ".join(f"sum({name}) AS {name}" for name in _COLUMNS)
-    + f" FROM (SELECT measure, dimension, value, effective_on, recorded_on, {', '.join(_COLUMNS)} FROM rollup UNION ALL "
-    + " UNION ALL ".join(_rebuilt(dimension) for dimension in Dimension)
-    + ") AS both_sides GROUP BY measure, dimension, value, effective_on, recorded_on HAVING "
-    + " OR ".join(f"sum({name}) <> 0" for name in _COLUMNS)
+def _stored(table: str, effective: str, recorded: str) -> str:
+    return (
+        f"SELECT measure, dimension, value, CAST({effective} AS TEXT) AS effective, CAST({recorded} AS TEXT) AS recorded, "
+        f"{', '.join(_COLUMNS)} FROM {table}"
+    )
+
+
+def _differences(stored: str, rebuilt: Iterable[str]) -> str:
+    return (
+        "SELECT measure, dimension, value, effective, recorded, "
+        + ", ".join(f"sum({name}) AS {name}" for name in _COLUMNS)
+        + f" FROM ({' UNION ALL '.join([stored, *rebuilt])}) AS both_sides "
+        + "GROUP BY measure, dimension, value, effective, recorded HAVING "
+        + " OR ".join(f"sum({name}) <> 0" for name in _COLUMNS)
+    )
+
+
+_DAYS_DIFFER: Final = _differences(
+    _stored("rollup", "effective_on", "recorded_on"), (_rebuilt(one) for one in Dimension if one in DAILY)
+)
+_MONTHS_DIFFER: Final = _differences(
+    _stored("monthly_rollup", "effective_in", "recorded_in"), (_rebuilt(one, by_month=True) for one in Dimension)
 )
 
 
@@ -63,17 +85,19 @@ def _flows_add_up(session: Session) -> tuple[int, list[str]]:
             )
         )
     ]
-    offending, checked = [], 0
-    for name, start, end in (("month", month_of, last_day), ("year", year_of, end_of_year)):
-        flows: defaultdict[date, int] = defaultdict(int)
-        for day, flow in days:
-            flows[start(day)] += flow
-        for first, flow in sorted(flows.items()):
-            checked += 1
-            before = total(session, moment, first - timedelta(days=1)).net
-            if total(session, moment, end(first)).net - before != flow:
-                offending.append(f"the cumulative volume does not grow by the entries of the {name} from {first}")
-    return checked, offending[:SHOWN]
+    periods: defaultdict[tuple[str, date, date], int] = defaultdict(int)
+    for day, flow in days:
+        periods["month", month_of(day), last_day(day)] += flow
+        periods["year", year_of(day), end_of_year(day)] += flow
+    ends = {one for _, first, last in periods for one in (first - timedelta(days=1), last)}
+    found = volumes(session, moment, ends) if ends else {}
+    stood = {day: found[day].get((Dimension.TOTAL, ""), NOTHING).net for day in ends}
+    offending = [
+        f"the cumulative volume does not grow by the entries of the {name} from {first}"
+        for (name, first, last), flow in sorted(periods.items())
+        if stood[last] - stood[first - timedelta(days=1)] != flow
+    ]
+    return len(periods), offending[:SHOWN]
 
 
 def _months_are_closed_in_turn(session: Session) -> tuple[int, list[str]]:
@@ -93,9 +117,13 @@ def _months_are_closed_in_turn(session: Session) -> tuple[int, list[str]]:
 INVARIANTS: Final = [
     Invariant(
         "5a",
-        "The cumulative volume is the same by head, entries, sales, purchases, days, products, sectors, venues, members and trades.",
+        "The cumulative volume is the same by head, entries, sales, purchases, days, months, products, sectors, venues, members and trades.",
         all_equal(
-            ["head", "entries", "sales", "purchases", "days", *(f"rollups by {name}" for name in _ROLLED), "trades"],
+            [
+                *("head", "entries", "sales", "purchases"),
+                *(f"{table} by {dimension}" for table, dimension in _ROLLED),
+                "trades",
+            ],
             [
                 "SELECT contracted_gross, contracted_reversed FROM head",
                 (
@@ -111,9 +139,9 @@ INVARIANTS: Final = [
                     "WHERE book = 'contracted' AND kind = 'purchases'"
                 ),
                 *(
-                    f"SELECT {_SUM.format('gross')}, {_SUM.format('reversed')} FROM rollup "
-                    f"WHERE measure = 'contracted' AND dimension = '{name}'"
-                    for name in (Dimension.TOTAL, *_ROLLED)
+                    f"SELECT {_SUM.format('gross')}, {_SUM.format('reversed')} FROM {table} "
+                    f"WHERE measure = 'contracted' AND dimension = '{dimension}'"
+                    for table, dimension in _ROLLED
                 ),
                 (
                     "SELECT coalesce(sum(gross), 0), coalesce(sum(CASE WHEN state = 'contracted' THEN 0 ELSE gross END), 0) FROM trade "
@@ -126,17 +154,20 @@ INVARIANTS: Final = [
         "5b",
         "The part between related parties is the same by entries and rollups.",
         all_equal(
-            ["entries", "rollups"],
+            ["entries", "days", "months"],
             [
                 "SELECT coalesce(sum(gross), 0) FROM volume_entry WHERE related",
                 "SELECT coalesce(sum(gross - reversed), 0) FROM rollup WHERE dimension = 'related'",
+                "SELECT coalesce(sum(gross - reversed), 0) FROM monthly_rollup WHERE dimension = 'related'",
             ],
         ),
     ),
     Invariant(
         "6",
         "Stored rollups equal a rebuild from the entries, row by row.",
-        none_of("SELECT count(*) FROM rollup", _DIFFERENCES),
+        none_of(
+            "SELECT (SELECT count(*) FROM rollup) + (SELECT count(*) FROM monthly_rollup)", _DAYS_DIFFER, _MONTHS_DIFFER
+        ),
     ),
     Invariant("7", "The cumulative volume grows by the flow of each month and year.", _flows_add_up),
     Invariant(

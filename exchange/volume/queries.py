@@ -1,20 +1,23 @@
 """What can be asked of the volume: sums of rollups, never of trades.
 
-As known at a past position: the rollups of earlier recording days, and the entries of that one day up to the position.
+Up to a day: the months before, and the days of its own month. As known at a past position: what earlier months recorded, then the earlier
+days of the month of recording, then the entries of that one day up to the position. What is not kept by day is read from the entries.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, func, literal_column
+from sqlalchemy import ColumnElement, Select, Text, case, cast, func, literal, literal_column, union_all
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
-from exchange.journal.queries import Moment, present
+from exchange.journal.queries import Moment, first_position_on
+from exchange.journal.tables import PartyEvent
 from exchange.money import Money
-from exchange.volume.tables import Dimension, Measure, Movement, Rollup, VolumeEntry
+from exchange.volume.rules import last_day, month_of, next_month
+from exchange.volume.tables import DAILY, Dimension, Measure, MonthlyRollup, Movement, Rollup, VolumeEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,15 @@ class Volume:
             Money(self.reversed + other.reversed),
             Money(self.net_excluding_vat + other.net_excluding_vat),
             self.trades + other.trades,
+        )
+
+    def __sub__(self, other: "Volume") -> "Volume":
+        """Take from a sum what it was before: the flow between."""
+        return Volume(
+            Money(self.gross - other.gross),
+            Money(self.reversed - other.reversed),
+            Money(self.net_excluding_vat - other.net_excluding_vat),
+            self.trades - other.trades,
         )
 
 
@@ -69,6 +81,10 @@ ENTRY_COLUMN: Final[dict[Dimension, Any]] = {
 """Where an entry says what a rollup is kept by."""
 
 
+Volumes = dict[tuple[Dimension, str], Volume]
+"""By dimension and value; the total has the one value "". What never moved is left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """Which volume: of a measure, by the values of a dimension, up to a business date, and perhaps from one on or of one value only."""
@@ -81,14 +97,76 @@ class Question:
     measure: Measure = Measure.CONTRACTED
 
 
-def cumulative(session: Session, moment: Moment, question: Question) -> dict[str, Volume]:
-    """Give `cumulative(measure, as_of, known_at)` by the values of a dimension; the total has the one value ""."""
-    if moment.position == present(session).position:
-        return _rolled_up(session, question, None)
-    sums = _rolled_up(session, question, moment.recorded_on)
-    for value, volume in _entries_of_the_day(session, question, moment).items():
-        sums[value] = sums.get(value, NOTHING) + volume
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is summed: up to the ends of several days, by dimensions that are all kept by day, or all are not."""
+
+    days: Sequence[date]
+    """In order."""
+    dimensions: Sequence[Dimension]
+    value: str | None
+    measure: Measure
+    moment: Moment
+
+    @property
+    def past(self) -> bool:
+        """Whether more is known by now."""
+        return not self.moment.last
+
+    @property
+    def before(self) -> list[date]:
+        """Give for each day the first of the months that are not summed as a whole: its own, or, at a month's end, the next."""
+        # Nothing counts on a day that had not come when it was recorded: by then, today's month is whole.
+        return [
+            next_month(day) if day == last_day(day) or day >= self.moment.recorded_on else month_of(day)
+            for day in self.days
+        ]
+
+    @property
+    def recording(self) -> date:
+        """The month in which the moment lies."""
+        return month_of(self.moment.recorded_on)
+
+
+def volumes(
+    session: Session,
+    moment: Moment,
+    days: Iterable[date],
+    dimensions: Sequence[Dimension] = (Dimension.TOTAL,),
+    *,
+    value: str | None = None,
+    measure: Measure = Measure.CONTRACTED,
+) -> dict[date, Volumes]:
+    """Give `cumulative(measure, as_of, known_at)` for the ends of several days at once, by the values of these dimensions, or one value only.
+
+    The dimensions are all kept by day, or all are not.
+    """
+    ordered = sorted(set(days))
+    asked = _Asked(ordered, dimensions, value, measure, moment)
+    before = asked.before
+    sums: dict[date, Volumes] = {day: {} for day in ordered}
+    rows = union_all(*_sources(asked)).subquery()
+    keys = (rows.c.whole, rows.c.place, rows.c.dimension, rows.c.value)
+    figures = (func.sum(rows.c[name]) for name in ("gross", "reversed", "net_excluding_vat", "trades"))
+    for whole, place, dimension, found, *figure in session.execute(sa_select(*keys, *figures).group_by(*keys)):
+        gross, taken_back, net, trades = map(int, figure)
+        volume = Volume(Money(gross), Money(taken_back), Money(net), trades)
+        key = Dimension(dimension), found
+        for day, start in zip(ordered[place:], before[place:], strict=True):
+            # The days of a month are for the days within it; in a later one's sum that month is whole.
+            if whole or start == before[place]:
+                sums[day][key] = sums[day].get(key, NOTHING) + volume
     return sums
+
+
+def cumulative(session: Session, moment: Moment, question: Question) -> dict[str, Volume]:
+    """Give `cumulative(measure, as_of, known_at)` by the values of a dimension; with `since`, only the flow from that day on."""
+    eve = None if question.since is None else min(question.since - timedelta(days=1), question.as_of)
+    days = [question.as_of] if eve is None else [eve, question.as_of]
+    found = volumes(session, moment, days, [question.dimension], value=question.value, measure=question.measure)
+    earlier = {} if eve is None else found[eve]
+    flows = {key[1]: volume - earlier.get(key, NOTHING) for key, volume in found[question.as_of].items()}
+    return {value: flow for value, flow in flows.items() if flow.gross or flow.reversed}
 
 
 def total(session: Session, moment: Moment, as_of: date, since: date | None = None) -> Volume:
@@ -96,66 +174,146 @@ def total(session: Session, moment: Moment, as_of: date, since: date | None = No
     return cumulative(session, moment, Question(as_of, since)).get("", NOTHING)
 
 
-def first_counted(session: Session, moment: Moment) -> date | None:
-    """Give the business date of the first trade that counts; None where there is none."""
-    query = select(func.min(col(Rollup.effective_on))).where(
-        Rollup.dimension == Dimension.TOTAL, col(Rollup.recorded_on) <= moment.recorded_on
+def first_month(session: Session, moment: Moment) -> date | None:
+    """Give the first day of a month before which nothing counts, the earliest in which something may; None where there is none."""
+    query: Any = (
+        select(col(MonthlyRollup.effective_in))
+        .where(
+            MonthlyRollup.measure == Measure.CONTRACTED,
+            MonthlyRollup.dimension == Dimension.TOTAL,
+            MonthlyRollup.value == "",
+            col(MonthlyRollup.recorded_in) <= month_of(moment.recorded_on),
+        )
+        .order_by(col(MonthlyRollup.effective_in))
+        .limit(1)
     )
-    return session.exec(query).one()
+    found: date | None = session.exec(query).one_or_none()
+    return found
 
 
-def _rolled_up(session: Session, question: Question, recorded_before: date | None) -> dict[str, Volume]:
-    conditions: list[ColumnElement[bool]] = [
-        col(Rollup.measure) == question.measure,
-        col(Rollup.dimension) == question.dimension,
-        col(Rollup.effective_on) <= question.as_of,
+def _sources(asked: _Asked) -> Iterator[Select[Any]]:
+    """Select what is summed: rows (whole, place, dimension, value, figures).
+
+    `place` is that of the first of the days to which the row belongs. A `whole` row belongs to all later ones, too; another to those of
+    the same month only.
+    """
+    yield from _months(asked)
+    for month, day in _parts(asked):
+        if asked.dimensions[0] in DAILY:
+            yield from _days_of_month(asked, month, day)
+        else:
+            yield from _entries_of_month(asked, month, day)
+    if asked.past:
+        since = asked.recording
+        if asked.dimensions[0] in DAILY:
+            since = asked.moment.recorded_on
+            yield from _days_of_recording(asked)
+        for dimension in asked.dimensions:
+            yield _entries_recorded(asked, dimension, since)
+
+
+def _parts(asked: _Asked) -> list[tuple[date, date]]:
+    """Give the months of which a part is asked for, each with the last day asked for."""
+    return list(
+        {start: (start, day) for start, day in zip(asked.before, asked.days, strict=True) if day >= start}.values()
+    )
+
+
+def _months(asked: _Asked) -> Iterator[Select[Any]]:
+    before = asked.before
+    conditions = [
+        *_of(MonthlyRollup, asked),
+        col(MonthlyRollup.effective_in) < before[-1],
+        *([col(MonthlyRollup.recorded_in) < asked.recording] if asked.past else []),
     ]
-    if question.value is not None:
-        conditions.append(col(Rollup.value) == question.value)
-    if question.since is not None:
-        conditions.append(col(Rollup.effective_on) >= question.since)
-    if recorded_before is not None:
-        conditions.append(col(Rollup.recorded_on) < recorded_before)
-    sums = (func.sum(column) for column in (Rollup.gross, Rollup.reversed, Rollup.net_excluding_vat, Rollup.trades))
-    query: Any = sa_select(col(Rollup.value), *sums).where(*conditions).group_by(col(Rollup.value))
-    return _volumes(session.execute(query))
+    place = _place([col(MonthlyRollup.effective_in) < start for start in before])
+    yield sa_select(_WHOLE, place, *_kept(MonthlyRollup)).where(*conditions)
 
 
-def _entries_of_the_day(session: Session, question: Question, moment: Moment) -> dict[str, Volume]:
+def _days_of_month(asked: _Asked, month: date, day: date) -> Iterator[Select[Any]]:
+    conditions = [
+        *_of(Rollup, asked),
+        col(Rollup.effective_on).between(month, day),
+        *([col(Rollup.recorded_on) < asked.recording] if asked.past else []),
+    ]
+    yield sa_select(_PART, _day_place(asked, Rollup), *_kept(Rollup)).where(*conditions)
+
+
+def _days_of_recording(asked: _Asked) -> Iterator[Select[Any]]:
+    conditions = [
+        *_of(Rollup, asked),
+        col(Rollup.effective_on) <= asked.days[-1],
+        col(Rollup.recorded_on) >= asked.recording,
+        col(Rollup.recorded_on) < asked.moment.recorded_on,
+    ]
+    yield sa_select(_WHOLE, _day_place(asked, Rollup), *_kept(Rollup)).where(*conditions)
+
+
+def _entries_of_month(asked: _Asked, month: date, day: date) -> Iterator[Select[Any]]:
+    for dimension in asked.dimensions:
+        conditions = [
+            col(VolumeEntry.effective_on).between(month, day),
+            # Nothing of a day was recorded before it.
+            col(VolumeEntry.position) >= first_position_on(month),
+            *([col(VolumeEntry.recorded_on) < asked.recording] if asked.past else []),
+        ]
+        yield _entries(asked, dimension, _PART).where(*conditions)
+
+
+def _entries_recorded(asked: _Asked, dimension: Dimension, since: date) -> Select[Any]:
+    """Select the entries recorded from a day on, up to the moment."""
+    positions = (first_position_on(since), asked.moment.position)
+    query = _entries(asked, dimension, _WHOLE).where(
+        col(VolumeEntry.effective_on) <= asked.days[-1], col(VolumeEntry.position).between(*positions)
+    )
+    if asked.value is None or dimension is Dimension.PRODUCT:
+        return query
+    # Each movement is an event of its parties, who have their events in order.
+    return query.join(PartyEvent, col(PartyEvent.position) == VolumeEntry.position).where(
+        col(PartyEvent.member_id) == int(asked.value), col(PartyEvent.position).between(*positions)
+    )
+
+
+def _entries(asked: _Asked, dimension: Dimension, whole: Any) -> Select[Any]:
     counted = col(VolumeEntry.movement) == Movement.COUNTED
     gross = col(VolumeEntry.gross)
-    conditions: list[ColumnElement[bool]] = [
-        col(VolumeEntry.recorded_on) == moment.recorded_on,
-        col(VolumeEntry.position) <= moment.position,
-        col(VolumeEntry.measure) == question.measure,
-        col(VolumeEntry.effective_on) <= question.as_of,
-    ]
-    if question.since is not None:
-        conditions.append(col(VolumeEntry.effective_on) >= question.since)
-    if question.dimension is Dimension.RELATED:
+    # CAST: PostgreSQL takes no bare constant for a text.
+    constant: Any = literal_column(f"CAST('{'related' if dimension is Dimension.RELATED else ''}' AS TEXT)")
+    column = ENTRY_COLUMN.get(dimension, constant)
+    conditions = [col(VolumeEntry.measure) == asked.measure]
+    if dimension is Dimension.RELATED:
         conditions.append(col(VolumeEntry.related).is_(True))
-    column = ENTRY_COLUMN.get(question.dimension)
-    if question.value is not None and column is not None:
-        conditions.append(column == int(question.value))
-    # CAST: PostgreSQL groups by no bare constant.
-    constant: Any = literal_column(f"CAST('{'related' if question.dimension is Dimension.RELATED else ''}' AS TEXT)")
-    values: Any = constant if column is None else column
-    query: Any = (
-        sa_select(
-            values,
-            func.sum(case((counted, gross), else_=0)),
-            func.sum(case((counted, 0), else_=-gross)),
-            func.sum(col(VolumeEntry.net_excluding_vat)),
-            func.sum(case((counted, 1), else_=-1)),
-        )
-        .where(*conditions)
-        .group_by(values)
-    )
-    return _volumes(session.execute(query))
+    if asked.value is not None:
+        conditions.append(column == int(asked.value))
+    return sa_select(
+        whole,
+        _day_place(asked, VolumeEntry),
+        literal_column(f"CAST('{dimension}' AS TEXT)").label("dimension"),
+        cast(column, Text).label("value"),
+        case((counted, gross), else_=0).label("gross"),
+        case((counted, 0), else_=-gross).label("reversed"),
+        col(VolumeEntry.net_excluding_vat),
+        case((counted, 1), else_=-1).label("trades"),
+    ).where(*conditions)
 
 
-def _volumes(rows: Iterable[Any]) -> dict[str, Volume]:
-    return {
-        str(value): Volume(Money(int(gross)), Money(int(taken_back)), Money(int(net)), int(trades))
-        for value, gross, taken_back, net, trades in rows
-    }
+_WHOLE: Final[Any] = literal(1).label("whole")
+_PART: Final[Any] = literal(0).label("whole")
+
+
+def _place(reached: list[Any]) -> Any:
+    return case(*((condition, place) for place, condition in enumerate(reached))).label("place")
+
+
+def _day_place(asked: _Asked, table: Any) -> Any:
+    return _place([col(table.effective_on) <= day for day in asked.days])
+
+
+def _of(table: Any, asked: _Asked) -> list[ColumnElement[bool]]:
+    conditions = [col(table.measure) == asked.measure, col(table.dimension).in_(asked.dimensions)]
+    return conditions if asked.value is None else [*conditions, col(table.value) == asked.value]
+
+
+def _kept(table: Any) -> list[Any]:
+    columns = (table.value, table.gross, table.reversed, table.net_excluding_vat, table.trades)
+    return [cast(table.dimension, Text).label("dimension"), *columns]

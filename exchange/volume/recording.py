@@ -8,7 +8,18 @@ from exchange.identifiers import MemberId, ProductId, TradeId
 from exchange.journal.work import Need, UnitOfWork
 from exchange.money import SUM_LIMIT, Money
 from exchange.problems import Conflict
-from exchange.volume.tables import BOOKS_ID, Closing, Dimension, Measure, Movement, Rollup, VolumeEntry
+from exchange.volume.rules import month_of
+from exchange.volume.tables import (
+    BOOKS_ID,
+    DAILY,
+    Closing,
+    Dimension,
+    Measure,
+    MonthlyRollup,
+    Movement,
+    Rollup,
+    VolumeEntry,
+)
 
 
 class VolumeTooLarge(Conflict):
@@ -91,9 +102,12 @@ def record(work: UnitOfWork, movement: Movement, countable: Countable, effective
         related=countable.related,
     )
     gross, taken_back = (countable.gross, 0) if counted else (0, countable.gross)
+    deltas = gross, taken_back, sign * countable.net, sign
+    months = month_of(effective_on), month_of(work.today)
     for dimension, value in countable.places:
-        key = (Measure.CONTRACTED, dimension, value, effective_on, work.today)
-        work.add(Rollup, key, gross, taken_back, sign * countable.net, sign)
+        work.add(MonthlyRollup, (Measure.CONTRACTED, dimension, value, *months), *deltas)
+        if dimension in DAILY:
+            work.add(Rollup, (Measure.CONTRACTED, dimension, value, effective_on, work.today), *deltas)
     head = work.head
     if head.contracted_gross + gross > SUM_LIMIT:
         raise VolumeTooLarge("The cumulative volume would exceed 9 × 10^18 fen.")

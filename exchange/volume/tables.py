@@ -38,6 +38,10 @@ class Dimension(StrEnum):
     PRODUCT = "product"
 
 
+DAILY: Final = frozenset({Dimension.TOTAL, Dimension.VENUE, Dimension.RELATED, Dimension.CUBE})
+"""Dimensions of few values, kept by day as well. Of the others a day's volume is that of its entries."""
+
+
 class VolumeEntry(Stored, table=True):
     """A trade counted, or what was counted taken back; dimensions are frozen as they were on the trade's day."""
 
@@ -45,10 +49,8 @@ class VolumeEntry(Stored, table=True):
         one_of("measure", Measure),
         one_of("movement", Movement),
         CheckConstraint("(movement = 'counted') = (gross > 0) AND gross <> 0", name="sign_by_movement"),
-        Index(None, "recorded_on", "position"),
         Index(None, "buyer_id", "effective_on", "position"),
         Index(None, "seller_id", "effective_on", "position"),
-        Index(None, "trade_id"),
     )
     sort: ClassVar = Sort.POSTED
 
@@ -74,9 +76,14 @@ class VolumeEntry(Stored, table=True):
 
 
 class Rollup(Stored, table=True):
-    """The volume of one business day as recorded on one day, along one dimension; only ever added to."""
+    """The volume of one business day as recorded on one day, along one of the daily dimensions; only ever added to."""
 
-    __table_args__ = (one_of("measure", Measure), one_of("dimension", Dimension))
+    __table_args__ = (
+        one_of("measure", Measure),
+        one_of("dimension", Dimension),
+        Index(None, "measure", "dimension", "effective_on"),
+        Index(None, "measure", "dimension", "recorded_on"),
+    )
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.DERIVED
 
@@ -92,6 +99,24 @@ class Rollup(Stored, table=True):
     net_excluding_vat: Money = column(FEN)
     trades: int = column(BIG)
     """Trades counted, less those fully taken back."""
+
+
+class MonthlyRollup(Stored, table=True):
+    """The volume of one month as recorded in one month, along any dimension; only ever added to. A month is its first day."""
+
+    __table_args__ = (one_of("measure", Measure), one_of("dimension", Dimension))
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.DERIVED
+
+    measure: Measure = column(named(Measure), primary_key=True)
+    dimension: Dimension = column(named(Dimension), primary_key=True)
+    value: str = column(TEXT, primary_key=True)
+    effective_in: date = column(DAY, primary_key=True)
+    recorded_in: date = column(DAY, primary_key=True)
+    gross: Money = column(FEN)
+    reversed: Money = column(FEN)
+    net_excluding_vat: Money = column(FEN)
+    trades: int = column(BIG)
 
 
 BOOKS_ID: Final = 1
