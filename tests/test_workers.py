@@ -292,7 +292,9 @@ def test_a_list_begun_with_one_worker_goes_on_with_another(market: Market, tmp_p
         headers = {"Authorization": f"Bearer {secret}"}
         first = httpx.get(f"{server.url}/v1/trades", params={"limit": 1}, headers=headers, timeout=30).json()
         for _ in range(12):
-            told = httpx.get(f"{server.url}{first['next']}", headers=headers, timeout=30)
+            told = httpx.get(
+                f"{server.url}/v1/trades", params={"limit": 1, "cursor": first["next"]}, headers=headers, timeout=30
+            )
             assert told.status_code == 200, told.text
 
     assert {line["worker"] for line in said(server, "request") if line["operation"] == "list_trades"} == {1, 2}
@@ -338,8 +340,12 @@ def test_where_a_worker_cannot_start_the_whole_is_refused(market: Market, tmp_pa
     assert code == 7
 
 
-def test_sqlite_is_served_by_one_process(sqlite_line: CommandLine) -> None:
-    told = sqlite_line.refused(2, "serve", "--port", "0", "--workers", "2")
+def test_sqlite_is_served_by_one_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sqlite_url: str
+) -> None:
+    line = CommandLine(monkeypatch, capsys, sqlite_url)
+
+    told = line.refused(2, "serve", "--port", "0", "--workers", "2")
 
     assert "served by one process" in told
     assert "Leave out --workers" in told
@@ -358,7 +364,7 @@ def test_who_is_gone_is_told_nothing_and_says_nothing_more() -> None:
         channel = await Channel.over(ours)
         theirs.sendall(b'["ready"]\n["told"')
         theirs.close()
-        heard = [word async for word in channel.heard()]
+        heard = [word async for word, _ in channel.heard()]
         await channel.close()
         channel.say(Word.STOP)
         return heard
