@@ -8,7 +8,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from test_stopping import FRESH, KEEPING, Load, answer, connected
 from exchange.access.tables import Role
 from exchange.cli.channels import Channel, Word
 from exchange.cli.serving import CannotListen
-from exchange.cli.supervising import listeners
+from exchange.cli.supervising import Supervisor, listeners
 from exchange.trades.tables import Trade
 
 PATIENCE_S = 60
@@ -208,9 +208,19 @@ def test_a_worker_that_dies_is_replaced_with_a_growing_pause_and_no_counter_goes
             until_said(server, "serving", 2 + number)
         until(lambda: len([what for what in figures(server) if what[0] == "process_resident_memory_bytes"]) == 2)
         after = figures(server)
+        # Stopped in the pause, it starts nobody.
+        os.kill(max(processes(server).items())[1], signal.SIGKILL)
+        until_said(server, "a worker ended, another takes its place", 3)
+        server.process.terminate()
+        assert server.process.wait(timeout=PATIENCE_S) == 0
 
     ends = said(server, "a worker ended, another takes its place")
-    assert [(end["worker"], end["code"], end["pause_s"]) for end in ends] == [(2, -9, 0.5), (3, -9, 1.0)]
+    assert [(end["worker"], end["code"], end["pause_s"]) for end in ends] == [
+        (2, -9, 0.5),
+        (3, -9, 1.0),
+        (4, -9, 2.0),
+    ]
+    assert len(said(server, "serving")) == 4
     for what, value in before.items():
         if what[0].endswith(("_total", "_count", "_bucket", "_sum")) and not what[0].startswith("process_"):
             assert after[what] >= value, what
@@ -230,6 +240,8 @@ def test_a_worker_that_cannot_start_stops_a_replacement_and_those_that_serve_go_
         until(lambda: '"a worker could not start, those that serve go on"' in server.log.read_text(encoding="utf-8"))
         answers = [httpx.get(f"{server.url}/readyz", timeout=30).status_code for _ in range(8)]
         alive = set(processes(server))
+        server.process.terminate()
+        assert server.process.wait(timeout=PATIENCE_S) == 0
 
     assert answers == [200] * 8
     assert alive == {1, 2}
@@ -338,6 +350,41 @@ def test_where_a_worker_cannot_start_the_whole_is_refused(market: Market, tmp_pa
         code = server.process.wait(timeout=PATIENCE_S)
 
     assert code == 7
+
+
+@pytest.mark.postgres
+def test_a_worker_that_is_replaced_stops_when_all_stop(market: Market, tmp_path: Path) -> None:
+    url, _, _ = market
+    with two_workers(url, tmp_path, cursor_secret="s" * 32) as server, ExitStack() as idle:
+        host, port = server.url.removeprefix("http://").split(":")
+        for _ in range(12):
+            one = idle.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            one.sendall(b"GET /livez HTTP/1.1\r\nHost: exchange.test\r\n\r\n")
+            assert one.recv(10_000).startswith(b"HTTP/1.1 200")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: said(server, "retiring"))
+        server.process.terminate()
+        code = server.process.wait(timeout=30)
+
+    assert code == 0
+    assert not said(server, "all workers are replaced")
+
+
+@pytest.mark.postgres
+def test_a_stop_that_comes_before_the_workers_are_there_reaches_them(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _, _ = market
+    monkeypatch.setenv("EXCHANGE_DATABASE_URL", url)
+    opened = listeners("127.0.0.1", 0, 2)
+
+    async def run() -> bool:
+        supervisor = Supervisor(opened, {}, None)
+        supervisor._stop()
+        return await supervisor.run()
+
+    assert asyncio.run(run())
+    assert [one.fileno() for one in opened] == [-1, -1]
 
 
 def test_sqlite_is_served_by_one_process(

@@ -52,9 +52,13 @@ class Worker(Server):
                     number, text = more
                     self._asked.pop(number).put_nowait(text)
                 case _:
-                    self._replaced |= word is Word.RETIRE
-                    self.should_exit = True
-                    self.force_exit |= word is Word.HURRY
+                    self._leave(word)
+        self._leave(Word.STOP)
+
+    def _leave(self, word: Word) -> None:
+        # Where all stop, who was replaced does not stay either.
+        self._replaced = word is Word.RETIRE
+        self.force_exit |= word is Word.HURRY
         self.should_exit = True
 
     def _tell(self) -> None:
@@ -86,7 +90,7 @@ class Worker(Server):
         await asyncio.sleep(LINGER_S)
         # To end a connection on which nothing is asked may cross a request: that is left to the time after which any server ends it.
         until = time.monotonic() + self._keep_alive_s
-        while self.server_state.connections and time.monotonic() < until and not self.force_exit:  # noqa: ASYNC110 - uvicorn keeps a set
+        while self._replaced and self.server_state.connections and time.monotonic() < until:  # noqa: ASYNC110 - uvicorn keeps a set
             await asyncio.sleep(TICK_S)
         await uvicorn.Server.shutdown(self, sockets)
         log.info("stopped")
