@@ -363,6 +363,8 @@ def test_a_worker_that_is_replaced_stops_when_all_stop(market: Market, tmp_path:
             assert one.recv(10_000).startswith(b"HTTP/1.1 200")
         server.process.send_signal(signal.SIGHUP)
         until(lambda: said(server, "retiring"))
+        time.sleep(1)
+        assert not said(server, "stopped")
         server.process.terminate()
         code = server.process.wait(timeout=30)
 
