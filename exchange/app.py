@@ -105,6 +105,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.metrics = figures
     app.state.stopping = False
+    app.state.replaced = False
     problems.install(app)
     for _, routes in GROUPS:
         add(app, routes)

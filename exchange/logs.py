@@ -23,6 +23,7 @@ from exchange.settings import LogFormat, LogLevel
 FIELDS: Final = (
     *("request_id", "operation", "method", "path", "id", "status", "problem", "duration_ms", "key_id", "role"),
     *("version", "database", "commands"),
+    *("worker", "pid", "code", "pause_s"),
 )
 """What a line may carry beside its event: `logging`'s `extra` by these names, and nothing else."""
 

@@ -16,6 +16,7 @@ from exchange.problems import Invalid
 PREFIX: Final = "EXCHANGE_"
 FILE_SUFFIX: Final = "_FILE"
 LONGEST_WAIT_S: Final = 600
+MOST_WORKERS: Final = 64
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["json", "console"]
@@ -67,7 +68,10 @@ class Settings(BaseSettings):
     )
     key: SecretStr | None = Field(None, description="the API key with which the command line acts")
     cursor_secret: SecretStr | None = Field(
-        None, description="signs list cursors; one value for all processes, else each start makes its own"
+        None, description="signs list cursors; one value for all machines, else each start makes its own"
+    )
+    workers: int = Field(
+        1, gt=0, le=MOST_WORKERS, description="processes that serve together; above 1 on PostgreSQL only"
     )
     queue_limit: int = Field(
         10_000,

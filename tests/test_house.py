@@ -84,6 +84,12 @@ def test_a_database_without_schema_is_refused_with_the_command_that_makes_it(tmp
     assert "exchange db upgrade" in SchemaNotCurrent.remedy
 
 
+def test_to_look_for_the_newest_revision_loads_no_dictionary() -> None:
+    look = "import sys; from exchange.revisions import newest; newest(); sys.exit('pypinyin' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=False).returncode == 0
+
+
 def test_the_first_migration_writes_the_genesis_leaf_that_the_journal_knows(database_url: str) -> None:
     async def genesis() -> Event:
         database = Database(database_url)

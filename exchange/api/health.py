@@ -40,7 +40,8 @@ async def live(_: Request) -> Response:
 
 async def ready(request: Request) -> Response:
     """Say where the journal stands. Raises NotReady where it cannot be read, Stopping where the service is about to stop."""
-    if request.app.state.stopping:
+    # A process in whose place another serves ends its connections; the service goes on.
+    if request.app.state.stopping and not request.app.state.replaced:
         raise Stopping
     try:
         moment = await office(request).database.read(present)

@@ -4,7 +4,7 @@ Labels come from closed lists, never from input: operations, methods, statuses, 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from prometheus_client import (
@@ -80,6 +80,8 @@ class Metrics:
             "exchange_journal_head_position", "The last position that this process wrote or read", registry=all_of
         )
 
+        self.of_all: Callable[[], Awaitable[bytes]] | None = None
+        """Writes the figures of all processes that serve together; None where this one serves alone."""
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         """Those that have begun: to find them by their labels takes longer than to count."""
 
@@ -139,5 +141,6 @@ def metrics(request: Request) -> Metrics:
 
 async def show(request: Request) -> Response:
     """Write all figures as Prometheus reads them."""
-    text = generate_latest(metrics(request).registry)
+    own = metrics(request)
+    text = generate_latest(own.registry) if own.of_all is None else await own.of_all()
     return Response(text, headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})

@@ -3,6 +3,8 @@
 import re
 import secrets
 import signal
+import socket
+from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final
@@ -24,6 +26,7 @@ from exchange.cli.picture import picture
 from exchange.cli.reading import headline, progress_bar, read_standings, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
 from exchange.cli.running import errors as told_aside
+from exchange.database import Database
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
@@ -32,7 +35,7 @@ from exchange.imports.running import run as run_import
 from exchange.imports.sources import Encoding
 from exchange.journal.callers import Caller
 from exchange.problems import Fault, Invalid, Problem, Unauthenticated, Unavailable
-from exchange.settings import LogFormat, LogLevel, Settings
+from exchange.settings import MOST_WORKERS, LogFormat, LogLevel, Settings
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -110,6 +113,10 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65_535)] = 8000,
     *,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that serve together; by EXCHANGE_WORKERS, else 1.", min=1, max=MOST_WORKERS),
+    ] = None,
     log_format: Annotated[
         LogFormat | None, typer.Option(help="json or console; by EXCHANGE_LOG_FORMAT, else as stderr is.")
     ] = None,
@@ -121,13 +128,18 @@ def serve(
     Examples:
       exchange serve --port 8080
 
-      exchange serve --log-format json --no-access-log
+      exchange serve --workers 2 --log-format json --no-access-log
     """
-    from exchange.app import create_app
-    from exchange.cli.serving import Server, listener
+    logging = {"log_format": log_format, "log_level": log_level, "access_log": access_log}
+    given = {name: value for name, value in logging.items() if value is not None}
+    chosen = Settings.read(**given, **({} if workers is None else {"workers": workers}))
 
-    given = {"log_format": log_format, "log_level": log_level, "access_log": access_log}
-    chosen = Settings.read(**{name: value for name, value in given.items() if value is not None})
+    from exchange.cli.serving import listener
+    from exchange.cli.supervising import ServedByOne, listeners, supervise
+
+    alone = chosen.workers == 1
+    if not alone and Database(chosen.database_url).path is not None:
+        raise ServedByOne("--workers is above 1.")
 
     async def look() -> None:
         async with desk():
@@ -135,15 +147,47 @@ def serve(
 
     wait(look())
     logs.configure(chosen.log_level, chosen.log_format)
+    _leave_when_stopped()
+    with ExitStack() as stack:
+        opened = (listener(host, port),) if alone else listeners(host, port, chosen.workers)
+        for one in opened:
+            stack.enter_context(one)
+        where = f"[{host}]" if ":" in host else host
+        console.print(f"Serving at http://{where}:{opened[0].getsockname()[1]} — docs at /docs — stop with Ctrl-C")
+        done = (
+            _serve_alone(chosen, opened[0])
+            if alone
+            else supervise(opened, given, has_cursor_secret=chosen.cursor_secret is not None)
+        )
+    raise typer.Exit(0 if done else EXIT_CODES[Unavailable])
+
+
+def _serve_alone(chosen: Settings, opened: socket.socket) -> bool:
+    from exchange.app import create_app
+    from exchange.cli.serving import Server
+
+    Server(create_app(chosen), chosen).run(sockets=[opened])
+    # A server that ran has left by the signal that stopped it: this one did not start.
+    return False
+
+
+@app.command(hidden=True)
+def worker(number: int, listening: int, channel: int, given: str) -> None:
+    """Serve for a supervisor, on sockets that it hands over.
+
+    Example, as the supervisor does it: exchange worker 1 5 6 {}
+    """
+    from exchange.cli.working import work
+
+    _leave_when_stopped()
+    served = work(Settings.read(**orjson.loads(given)), number, listening, channel)
+    raise typer.Exit(0 if served else EXIT_CODES[Unavailable])
+
+
+def _leave_when_stopped() -> None:
     # Once stopped, uvicorn sends itself the signal again: it ends here, as a success.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)
-    with listener(host, port) as opened:
-        where = f"[{host}]" if ":" in host else host
-        console.print(f"Serving at http://{where}:{opened.getsockname()[1]} — docs at /docs — stop with Ctrl-C")
-        Server(create_app(chosen), chosen).run(sockets=[opened])
-    # A server that ran has left by the signal that stopped it: this one did not start.
-    raise typer.Exit(EXIT_CODES[Unavailable])
 
 
 def _leave(*_: object) -> None:
