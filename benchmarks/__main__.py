@@ -32,7 +32,7 @@ from benchmarks.rounds import Bench, say
 from benchmarks.servers import served
 from benchmarks.targets import Row, rows_of
 
-SHORT: Final = {"rounds": 3, "seconds": 5, "import_rows": 20_000, "long_trades": 0}
+SHORT: Final = {"rounds": 3, "seconds": 4, "import_rows": 20_000, "long_trades": 0}
 FULL: Final = {"rounds": 5, "seconds": 8, "import_rows": 1_000_000, "long_trades": 1_000_000}
 OTHERS: Final = ("overload.py", "reads.py")
 """Benchmarks of their own, where they are there: each writes its rows to the file that `--json` names."""
