@@ -5,6 +5,7 @@
     ├── Unauthenticated       nobody that we know is asking                  401
     ├── Forbidden             somebody else may do this                      403
     ├── NotFound              there is none, or the caller may not see it    404
+    ├── TooSlow               the request did not arrive in time             408
     ├── Conflict              the state of things does not allow it          409
     ├── PreconditionFailed    it has changed since the caller looked         412
     ├── TooLarge              the body is longer than allowed                413
@@ -87,6 +88,10 @@ def unseen() -> NotFound:
     return NotFound("There is no such thing here, or it is not yours to see.")
 
 
+class TooSlow(Problem):
+    """The request did not arrive in time."""
+
+
 class Conflict(Problem):
     """The state of things does not allow this."""
 
@@ -113,3 +118,4 @@ class Unavailable(Problem):
     """The service cannot take this now."""
 
     remedy = "Send the same request with the same key again in a few seconds."
+    retry_after_s: int = 1

@@ -69,12 +69,22 @@ class Settings(BaseSettings):
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all processes, else each start makes its own"
     )
-    queue_limit: int = Field(10_000, gt=0, description="commands that may wait for the journal before new ones get 503")
+    queue_limit: int = Field(
+        10_000,
+        gt=0,
+        description="commands that may wait for the journal before new ones get 503; fewer where they are not served within a second",
+    )
     keep_alive_s: int = Field(
         75,
         gt=0,
         description="seconds for which a connection without requests is kept; longer than the proxy keeps its own, so that the proxy ends them",
     )
+    client_s: int = Field(
+        30,
+        gt=0,
+        description="seconds in which a client must have sent a whole request, and after which one that takes nothing of its answer is left",
+    )
+    connection_limit: int = Field(10_000, gt=0, description="connections that may be open before new ones get 503")
     drain_s: float = Field(
         0,
         ge=0,

@@ -45,8 +45,9 @@ from exchange.imports.reading import Row, rows_of
 from exchange.imports.sheets import PART_LIMIT
 from exchange.imports.sources import REFUSAL, ROW_LIMIT, FileWrong
 from exchange.journal.commands import Job
-from exchange.journal.journal import Journal, Overloaded
+from exchange.journal.journal import Journal
 from exchange.journal.queries import present
+from exchange.journal.queue import Overloaded
 from exchange.listings.tables import DataGrade, Sector
 from exchange.problems import Problem
 

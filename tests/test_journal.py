@@ -41,10 +41,11 @@ from exchange.journal.events import (
     party_commitment,
 )
 from exchange.journal.invariants import INVARIANTS as JOURNAL_INVARIANTS
-from exchange.journal.journal import DatabaseAway, Defect, Journal, Overloaded, Stopping, commit
+from exchange.journal.journal import DatabaseAway, Defect, Journal, Stopping, commit
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
 from exchange.journal.postgres import PostgresStore
+from exchange.journal.queue import Overloaded
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.statements import Part
@@ -1063,6 +1064,37 @@ def test_what_is_being_committed_waits_no_longer(exchange: Exchange) -> None:
     outcomes = in_journal(exchange, work, limit=3, store=Slow(exchange, None))
 
     assert [type(outcome) for outcome in outcomes] == [Answer] * 5 + [Overloaded]
+
+
+def test_a_batch_is_answered_while_the_next_one_takes_its_time(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, *["fine"] * 3)
+    answered: list[str] = []
+    first_answered = asyncio.Event()
+
+    class Patient(Troubled):
+        """Ends its second run only when the first has been answered."""
+
+        async def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            if self.runs:
+                await first_answered.wait()
+            return await super().run(jobs)
+
+    async def work(journal: Journal) -> None:
+        async def ask(name: str, job: Job) -> None:
+            await journal.do(job)
+            answered.append(name)
+            first_answered.set()
+
+        first = asyncio.ensure_future(ask("first", jobs[0]))
+        await asyncio.sleep(0)
+        second = [asyncio.ensure_future(ask("second", job)) for job in jobs[1:]]
+        await asyncio.wait_for(asyncio.gather(first, *second), 10)
+
+    store = Patient(exchange, None)
+    in_journal(exchange, work, store=store)
+
+    assert store.runs == [1, 2]
+    assert answered == ["first", "second", "second"]
 
 
 def test_who_stops_waiting_does_not_undo_it(exchange: Exchange) -> None:

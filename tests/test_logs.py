@@ -26,7 +26,8 @@ from exchange import logs
 from exchange.access.queries import operators_exist
 from exchange.access.tables import Role
 from exchange.database import Database
-from exchange.journal.journal import Defect, Overloaded
+from exchange.journal.journal import Defect
+from exchange.journal.queue import Overloaded
 from exchange.journal.stores import StoreFailed
 from exchange.settings import LogFormat, LogLevel
 

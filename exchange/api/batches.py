@@ -13,10 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from exchange.access.callers import KeyHolder
 from exchange.api.bodies import JSON_TYPE, canonical_body, media_type, query, raw_body, shaped, wants
 from exchange.api.doors import (
-    WRITER_CACHE_S,
     TagWrong,
     WriteQuery,
-    authenticated,
     expected,
     idempotency_key,
     json_response,
@@ -25,6 +23,7 @@ from exchange.api.doors import (
     request_hash,
     respond,
     would_answer,
+    writer,
 )
 from exchange.api.problems import DEFECT, ProblemShape, shape_of
 from exchange.api.shapes import Done, Flag
@@ -123,7 +122,7 @@ def _item(index: int, value: Any, caller: KeyHolder) -> Item:
 
 async def create_trades(request: Request) -> Response:
     """Answer a batch."""
-    caller = await authenticated(request, NEW_TRADE.roles, WRITER_CACHE_S)
+    caller = await writer(request, NEW_TRADE.roles)
     asked = query(BatchQuery, request)
     dry = asked.dry_run == "true"
     key = "" if dry else idempotency_key(request)

@@ -110,6 +110,18 @@ async def authenticated(request: Request, roles: frozenset[Role], cache_s: float
     return caller
 
 
+async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
+    """Say who wants to write; whom the queue would not take is refused before a key is looked up or a body read.
+
+    Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping.
+    """
+    journal = office(request).journal
+    journal.require_room()
+    caller = await authenticated(request, roles, WRITER_CACHE_S)
+    journal.require_room(caller.holder)
+    return caller
+
+
 async def _caller(place: Office, digest: str, cache_s: float) -> KeyHolder | None:
     cached = place.callers.get(digest)
     moment = time.monotonic()
@@ -231,8 +243,8 @@ class Write(Generic[B]):
         return respond(await self.do(request, asked, command))
 
     async def read(self, request: Request) -> Asked[B]:
-        """Read a request. Raises Unauthenticated, RoleLacksRoute, Malformed, FieldsWrong."""
-        caller = await authenticated(request, self.roles, WRITER_CACHE_S)
+        """Read a request. Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping, Malformed, FieldsWrong."""
+        caller = await writer(request, self.roles)
         dry = query(WriteQuery, request).dry_run == "true"
         key = "" if dry else idempotency_key(request)
         condition = expected(request)

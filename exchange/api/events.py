@@ -1,5 +1,6 @@
 """What happened, in order, over HTTP: to be followed by asking again with `after`, waiting up to half a minute for what comes next."""
 
+import asyncio
 import time
 from typing import Annotated, Any, Final
 
@@ -11,6 +12,7 @@ from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
 from exchange.api.bodies import Body, QueryWrong
 from exchange.api.doors import Office, Read, Route, office
+from exchange.api.following import vanished
 from exchange.api.shapes import Count, Flag, PositionText
 from exchange.identifiers import Prefix, read_any_id, written_id
 from exchange.journal.queries import EventFilter, EventPage, events_after
@@ -75,8 +77,14 @@ async def _list(request: Request, caller: KeyHolder, asked: EventQuery) -> Event
     place = office(request)
     until = time.monotonic() + asked.wait
     page = await _page(place, caller, asked)
-    while not page.events and await place.watch.wait(page.position, until, lambda: bool(request.app.state.stopping)):
-        page = await _page(place, caller, asked)
+    gone = asyncio.create_task(vanished(request.receive))
+    try:
+        while not page.events and await place.watch.wait(
+            page.position, until, lambda: gone.done() or bool(request.app.state.stopping)
+        ):
+            page = await _page(place, caller, asked)
+    finally:
+        gone.cancel()
     return EventList(
         data=[_shape(event, caller, leaves=asked.leaves == "true") for event in page.events],
         position=page.position,

@@ -5,11 +5,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from starlette.types import Receive
+
 from exchange.database import Database
 from exchange.journal.queries import present
 
 LOOK_S: Final = 0.25
 """So often it is looked whether the journal went on, however many wait."""
+
+
+async def vanished(receive: Receive) -> None:
+    """Return when the client has gone; what it still sends is not kept."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class HeadWatch:
@@ -34,11 +42,11 @@ class HeadWatch:
         self._position = (await self._database.read(present)).position
         self._looked_at = time.monotonic()
 
-    async def wait(self, position: int, until: float, stopping: Callable[[], bool]) -> bool:
-        """Wait until the journal has gone beyond a position; False where time is over first, or the service stops."""
+    async def wait(self, position: int, until: float, ended: Callable[[], bool]) -> bool:
+        """Wait until the journal has gone beyond a position; False where time is over first, or is to end."""
         while await self.position() <= position:
             rest = min(LOOK_S, until - time.monotonic())
-            if rest <= 0 or stopping():
+            if rest <= 0 or ended():
                 return False
             await asyncio.sleep(rest)
         return True

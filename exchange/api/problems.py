@@ -25,13 +25,13 @@ from exchange.problems import (
     PreconditionFailed,
     Problem,
     TooLarge,
+    TooSlow,
     Unauthenticated,
     Unavailable,
     UnsupportedMedia,
 )
 
 MEDIA_TYPE: Final = "application/problem+json"
-RETRY_AFTER_S: Final = "1"
 FILES_ALLOW: Final = "GET, HEAD"
 """What the addresses of files take, which are no routes."""
 
@@ -54,6 +54,7 @@ STATUS: Final[dict[type[Problem], int]] = {
     Unauthenticated: 401,
     Forbidden: 403,
     NotFound: 404,
+    TooSlow: 408,
     Conflict: 409,
     PreconditionFailed: 412,
     TooLarge: 413,
@@ -62,7 +63,7 @@ STATUS: Final[dict[type[Problem], int]] = {
     Unavailable: 503,
 }
 
-HEADERS: Final = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": RETRY_AFTER_S}}
+CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
 
 DEFECT_TYPE: Final = "defect"
 """The type of what is the service's own fault, for which there is no class of problem."""
@@ -115,13 +116,18 @@ def shape_of(problem: Problem) -> dict[str, object]:
 
 def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """Answer with a problem."""
-    code = status_of(type(problem))
     return Response(
         orjson.dumps(shape_of(problem)),
-        status_code=code,
+        status_code=status_of(type(problem)),
         media_type=MEDIA_TYPE,
-        headers=HEADERS.get(code, {}) | (headers or {}),
+        headers=_headers(problem) | (headers or {}),
     )
+
+
+def _headers(problem: Problem) -> dict[str, str]:
+    if isinstance(problem, Unavailable):
+        return {"Retry-After": str(problem.retry_after_s)}
+    return CHALLENGE if isinstance(problem, Unauthenticated) else {}
 
 
 async def _problem(request: Request, problem: Exception) -> Response:

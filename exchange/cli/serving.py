@@ -13,12 +13,14 @@ import logging
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 
 from exchange import __version__
+from exchange.cli.connections import Connection, room_for
 from exchange.database import Database
 from exchange.problems import Unavailable
 from exchange.settings import Settings
@@ -27,6 +29,7 @@ LINGER_S: Final = 0.2
 """So long, at least, it reads on from all connections: who asked before the signal is heard, however busy the loop was."""
 
 TICK_S: Final = 0.05
+LOOK_TICKS: Final = 10
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +58,12 @@ class Server(uvicorn.Server):
         self._state = app.state
         self._drain_s = max(chosen.drain_s, LINGER_S)
         self._database = str(Database(chosen.database_url))
+        protocol: Any = partial(Connection, room_for(chosen.connection_limit), chosen.client_s)
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=protocol,
                 ws="none",
                 lifespan="on",
                 server_header=False,
@@ -74,6 +78,15 @@ class Server(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         log.info("serving", extra={"version": __version__, "database": self._database})
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look once a second after clients that keep it waiting; uvicorn ticks ten times a second."""
+        if counter % LOOK_TICKS == 0:
+            now = time.monotonic()
+            for connection in [*self.server_state.connections]:
+                assert isinstance(connection, Connection)
+                connection.look(now)
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, step by step."""

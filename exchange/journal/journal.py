@@ -1,31 +1,27 @@
 """The queue before a store: requests wait here, and all that wait are committed together.
 
-While one batch commits, the next gathers; there is no timer. A lone request is a batch of one.
+While one batch commits, the next gathers: nobody is kept waiting for others to come. A lone request is a batch of one.
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Self
 
 from exchange.journal.batch import Outcome, Rehearsal
 from exchange.journal.commands import Answer, Job
+from exchange.journal.queue import Queue
 from exchange.journal.stores import Store, StoreBusy, StoreFailed, StoreLost
 from exchange.journal.watching import NOBODY, Watch
 from exchange.problems import Problem, Unavailable
 
-BATCH_LIMIT: Final = 1_000
-"""The most commands in one transaction; a single job of more still goes alone."""
 TRIES: Final = 4
 PAUSE_S: Final = 0.2
+HELD_BACK_S: Final = 0.002
+"""So long at most the answers of a batch are held back while the next is begun."""
 
 log = logging.getLogger(__name__)
-
-
-class Overloaded(Unavailable):
-    """Too many requests wait already."""
 
 
 class Stopping(Unavailable):
@@ -53,9 +49,9 @@ class Journal:
         self._store = store
         self.queue_limit = queue_limit
         self._watch = watch
-        self._queue: deque[_Waiting] = deque()
-        self._queued = 0
+        self._queue: Queue[_Waiting] = Queue(queue_limit)
         self._arrived = asyncio.Event()
+        self._held_back: tuple[Sequence[_Waiting], Sequence[Outcome]] = (), ()
         self._stopping = False
         self._writer: asyncio.Task[None] | None = None
 
@@ -75,7 +71,16 @@ class Journal:
     @property
     def waiting(self) -> int:
         """So many commands wait."""
-        return self._queued
+        return self._queue.waiting
+
+    def require_room(self, caller: str | None = None) -> None:
+        """Refuse whom the queue would not take, before anything is read for it: this holder, or anybody. Raises Stopping, Overloaded."""
+        if self._stopping:
+            raise Stopping
+        if caller is not None:
+            self._queue.require_room(caller)
+        elif self._queue.full:
+            raise self._queue.overloaded()
 
     async def do(self, job: Job) -> Answer:
         """Have a job decided and committed. Raises the problem that refuses it, or Defect.
@@ -84,11 +89,8 @@ class Journal:
         """
         if self._stopping:
             raise Stopping
-        if self._queued + len(job.commands) > self.queue_limit and self._queued:
-            raise Overloaded(f"{self.queue_limit} commands wait already.")
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
-        self._queue.append(waiting)
-        self._queued += len(job.commands)
+        self._queue.put(job.caller.holder, len(job.commands), waiting)
         self._arrived.set()
         return await waiting.answer
 
@@ -102,7 +104,7 @@ class Journal:
     async def _write(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._next_batch()
+            batch = self._queue.take()
             if not batch:
                 if self._stopping:
                     return
@@ -110,14 +112,26 @@ class Journal:
                 continue
             began = time.perf_counter()
             outcomes = await commit(self._store, [waiting.job for waiting in batch], self._watch)
-            self._tell(batch, outcomes, time.perf_counter() - began)
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                if waiting.answer.cancelled():
-                    continue
-                if isinstance(outcome, Answer):
-                    waiting.answer.set_result(outcome)
-                else:
-                    waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
+            seconds = time.perf_counter() - began
+            self._queue.served(sum(len(waiting.job.commands) for waiting in batch), seconds)
+            self._tell(batch, outcomes, seconds)
+            self._answer_held_back()
+            self._held_back = batch, outcomes
+            if self._queue.waiting:
+                asyncio.get_running_loop().call_later(HELD_BACK_S, self._answer_held_back)
+            else:
+                self._answer_held_back()
+
+    def _answer_held_back(self) -> None:
+        """Answer the last batch. While another waits, that one's first statements go before these answers, which are written meanwhile."""
+        (batch, outcomes), self._held_back = self._held_back, ((), ())
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if waiting.answer.cancelled():
+                continue
+            if isinstance(outcome, Answer):
+                waiting.answer.set_result(outcome)
+            else:
+                waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
 
     def _tell(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float) -> None:
         # Who looks on must never stop the one writer.
@@ -125,15 +139,6 @@ class Journal:
             self._watch.batch_done([waiting.job for waiting in batch], outcomes, seconds)
         except Exception:
             log.exception("A batch could not be noted")
-
-    def _next_batch(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._queue and (not batch or size + len(self._queue[0].job.commands) <= BATCH_LIMIT):
-            batch.append(self._queue.popleft())
-            size += len(batch[-1].job.commands)
-        self._queued -= size
-        return batch
 
 
 async def commit(store: Store, jobs: Sequence[Job], watch: Watch = NOBODY) -> list[Outcome]:
