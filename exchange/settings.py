@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     queue_limit: int = Field(
         10_000,
         gt=0,
-        description="commands that may wait for the journal before new ones get 503; fewer where they are not served within a second",
+        description="commands that may wait for the journal before new ones get 503; fewer where they are not served within half a second",
     )
     keep_alive_s: int = Field(
         75,

@@ -20,12 +20,14 @@ from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
 from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
+from exchange.api.refusals import Refusals
 from exchange.api.shapes import Flag
 from exchange.clock import business_day
 from exchange.database import Database
 from exchange.identifiers import Prefix, read_any_id, read_id
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import Journal
+from exchange.journal.queue import Overloaded
 from exchange.problems import Forbidden, Malformed, Unauthenticated
 from exchange.strict_json import parsed
 
@@ -84,6 +86,8 @@ class Office:
     watch: HeadWatch
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """Of those who want to write while too many wait."""
 
     def today(self) -> date:
         """The business day, by the door's clock."""
@@ -115,10 +119,14 @@ async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
 
     Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping.
     """
-    journal = office(request).journal
-    journal.require_room()
-    caller = await authenticated(request, roles, WRITER_CACHE_S)
-    journal.require_room(caller.holder)
+    place = office(request)
+    try:
+        place.journal.require_room()
+        caller = await authenticated(request, roles, WRITER_CACHE_S)
+        place.journal.require_room(caller.holder)
+    except Overloaded:
+        await place.refusals.turn()
+        raise
     return caller
 
 

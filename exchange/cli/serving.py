@@ -30,6 +30,8 @@ LINGER_S: Final = 0.2
 
 TICK_S: Final = 0.05
 LOOK_TICKS: Final = 10
+BACKLOG: Final = 4_096
+"""Connections that the kernel makes before they are taken: as many as Linux allows by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Server(uvicorn.Server):
                 loop="uvloop",
                 http=protocol,
                 ws="none",
+                backlog=BACKLOG,
                 lifespan="on",
                 server_header=False,
                 access_log=False,

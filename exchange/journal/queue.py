@@ -13,8 +13,8 @@ BATCH_LIMIT: Final = 1_000
 """The most commands in one transaction; a single job of more still goes alone."""
 CALLER_LIMIT: Final = 100
 """The most of one caller in one transaction while others wait: what they wait for stays short."""
-WAIT_S: Final = 1.0
-"""No more wait than are served in about this time, as the last batches went."""
+WAIT_S: Final = 0.5
+"""No more wait than are served in this time, as the last batches went; in twice this time, where each has only its share of them."""
 MEMORY: Final = 0.9
 """So much each batch lets count of those before it."""
 RETRY_LIMIT_S: Final = 30
@@ -123,7 +123,7 @@ class Queue(Generic[T]):
             line.saved = 0  # the batch was full: only for a large job is anything saved
 
     def served(self, commands: int, seconds: float) -> None:
-        """Take note of how long a batch took: as many may wait as are served in a second, and always one batch."""
+        """Take note of how long a batch took: as many may wait as are served in that time, and always one batch."""
         self._commands = self._commands * MEMORY + commands
         self._seconds = self._seconds * MEMORY + seconds
         soon = WAIT_S * self._commands / max(self._seconds, CLOCK_S)
