@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 from alembic import op
-from pypinyin import Style, lazy_pinyin
 
 revision = "0002"
 down_revision = "0001"
@@ -187,6 +186,9 @@ def _name_members() -> None:
 
 
 def _terms(*names: str) -> Iterator[str]:
+    # Every program that looks which revision is the newest reads this file: only who upgrades needs a dictionary of 60 MB.
+    from pypinyin import Style, lazy_pinyin
+
     for name in names:
         for written in (name, "".join(lazy_pinyin(name, style=Style.FIRST_LETTER))):
             form = "".join(unicodedata.normalize("NFKC", written).casefold().split())
