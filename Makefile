@@ -52,7 +52,6 @@ bench: $(VENV)/dev ## Measure the write path against pgbench doing the same work
 	$(BIN)/python -m benchmarks $(BENCH)
 
 bench-full: $(VENV)/dev ## The same with more rounds, a million imported and a million sent, and all other benchmarks; writes bench/
-	mkdir -p bench
 	$(BIN)/python -m benchmarks --full --json bench/full.json --markdown bench/full.md --picture bench/full.svg $(BENCH)
 
 bench-reads: $(VENV)/dev ## Measure the reads on ten thousand and on ten million movements of the volume (needs PostgreSQL's binaries, 12 GB of disk)

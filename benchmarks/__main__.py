@@ -27,12 +27,12 @@ from benchmarks.load import require_programs
 from benchmarks.market import Market, verify
 from benchmarks.picture import draw
 from benchmarks.processes import Failed
-from benchmarks.report import Report
+from benchmarks.report import Report, put
 from benchmarks.rounds import Bench, say
 from benchmarks.servers import served
 from benchmarks.targets import Row, rows_of
 
-SHORT: Final = {"rounds": 3, "seconds": 5, "import_rows": 20_000, "long_trades": 0}
+SHORT: Final = {"rounds": 3, "seconds": 4, "import_rows": 20_000, "long_trades": 0}
 FULL: Final = {"rounds": 5, "seconds": 8, "import_rows": 1_000_000, "long_trades": 1_000_000}
 OTHERS: Final = ("overload.py", "reads.py")
 """Benchmarks of their own, where they are there: each writes its rows to the file that `--json` names."""
@@ -49,7 +49,7 @@ def _chosen() -> argparse.Namespace:
     options.add_argument("--long-trades", type=int, help="trades of the long run; 0 leaves it out")
     options.add_argument("--only", default="", help="a regular expression: only the variants that it is found in")
     options.add_argument("--json", type=Path, help="write all rounds, for programs")
-    options.add_argument("--markdown", type=Path, help="write the tables for docs/benchmarks.md")
+    options.add_argument("--markdown", type=Path, help="write the tables; into their place, where the file has one")
     options.add_argument("--picture", type=Path, help="write an SVG")
     chosen = options.parse_args()
     for name, value in (FULL if chosen.full else SHORT).items():
@@ -133,10 +133,12 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("Stopped; what was started is removed.")
     print("\n".join(report.lines()))
+    for path in filter(None, (chosen.json, chosen.markdown, chosen.picture)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if chosen.json:
         chosen.json.write_text(json.dumps(report.told(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if chosen.markdown:
-        chosen.markdown.write_text("\n".join(report.markdown()) + "\n", encoding="utf-8")
+        put(chosen.markdown, "\n".join(report.markdown(chosen.picture)) + "\n")
     if chosen.picture:
         draw(report, chosen.picture)
 

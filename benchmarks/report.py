@@ -3,12 +3,23 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from benchmarks.load import Measured
 from benchmarks.long_run import LongRun
 from benchmarks.rounds import Results
 from benchmarks.targets import Row
+
+BEGIN: Final = "<!-- figures -->\n"
+END: Final = "<!-- /figures -->\n"
+
+
+def put(path: Path, figures: str) -> None:
+    """Write figures into a file: between its marks, where it has them, else as all of it."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN) if path.exists() else ("", "", "")
+    _, end, after = rest.partition(END)
+    path.write_text(f"{before}{begin}{figures}{end}{after}" if end else figures, encoding="utf-8")
 
 
 @dataclass(slots=True)
@@ -60,8 +71,8 @@ class Report:
         yield ""
         yield from self.checks
 
-    def markdown(self) -> Iterator[str]:
-        """Write the tables of docs/benchmarks.md."""
+    def markdown(self, picture: Path | None) -> Iterator[str]:
+        """Write the tables of docs/benchmarks.md, with the picture, which lies beside it."""
         machine, versions = self.described["machine"], self.described["versions"]
         yield (
             f"`{self.described['command']}` on {self.described['date'][:10]}, commit {self.described['commit']}: {machine['cores']} cores "
@@ -69,14 +80,17 @@ class Report:
             f"Python {versions['python']}, wrk {versions['wrk']}."
         )
         yield ""
+        if picture:
+            yield f"![Trades a second of each variant, and how far each row is from its target]({picture.name})"
+            yield ""
         yield "| what | measured | range | target | |"
         yield "|---|---|---|---|---|"
         for row in self.rows:
             low, high = row.written(min(row.values)), row.written(max(row.values))
             spread = f"{low} to {high}" if len(row.values) > 1 else ""
-            yield f"| {row.what} | {row.written(row.value)} | {spread} | {row.target} | {_verdict(met=row.met).strip()} |"
+            yield f"| {row.what} | {row.written(row.value)} | {spread} | {row.target} | {_marked(met=row.met)} |"
         for other in self.others:
-            met = _verdict(met=bool(other["met"])).strip()
+            met = _marked(met=bool(other["met"]))
             yield f"| {other['what']} | {_value(other['value'])} | | {other['target']} | {met} |"
         yield ""
         yield "| variant | trades/s, median (range) | p50 ms | p99 ms | µs of processor a trade: application | PostgreSQL |"
@@ -114,6 +128,10 @@ def _cell(found: Sequence[Measured], name: str, digits: int) -> str:
 
 def _verdict(*, met: bool) -> str:
     return "met   " if met else "MISSED"
+
+
+def _marked(*, met: bool) -> str:
+    return "met" if met else "**missed**"
 
 
 def _value(value: object) -> str:

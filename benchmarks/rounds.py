@@ -138,10 +138,13 @@ class Bench:
 
     def note(self, turn: str, name: str, run: Callable[[], Measured]) -> None:
         """Run a variant and keep what it measured."""
-        found = run()
-        for server in (self.one, self.other, self.door, self.on_sqlite, self.workers):
-            if server is not None:
-                server.look()
+        try:
+            found = run()
+        finally:
+            # Where a server is down, that is what is told, and not what its clients noticed.
+            for server in (self.one, self.other, self.door, self.on_sqlite, self.workers):
+                if server is not None:
+                    server.look()
         self.results.setdefault(name, []).append(found)
         latency = f", p50 {found.p50_ms:,.1f} ms" if found.p50_ms else ""
         say(f"{turn}: {name}: {found.rate:,.0f} trades/s{latency}")

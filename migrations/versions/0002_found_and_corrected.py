@@ -186,7 +186,7 @@ def _name_members() -> None:
 
 
 def _terms(*names: str) -> Iterator[str]:
-    # Its dictionary takes 60 MB, and whoever asks for the newest revision loads this file.
+    # Every program that looks which revision is the newest reads this file: only who upgrades needs a dictionary of 60 MB.
     from pypinyin import Style, lazy_pinyin
 
     for name in names:
