@@ -71,12 +71,6 @@ def test_migrations_make_the_schema_that_the_tables_describe(database_url: str) 
     asyncio.run(compare())
 
 
-def test_to_look_which_revision_is_the_newest_loads_no_dictionary() -> None:
-    look = "import sys; from exchange.revisions import newest; newest(); sys.exit('pypinyin' in sys.modules)"
-
-    assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, check=False).returncode == 0
-
-
 def test_a_database_without_schema_is_refused_with_the_command_that_makes_it(tmp_path: Path) -> None:
     async def look() -> None:
         database = Database(f"sqlite:///{tmp_path}/empty.db")
