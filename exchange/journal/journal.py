@@ -82,6 +82,27 @@ class Journal:
 
         Who stops waiting does not undo it: the same request sent again gets the answer.
         """
+        return await self._queue_up(job)
+
+    async def do_all(self, jobs: Iterable[Job]) -> list[Answer | Problem | Defect]:
+        """Have jobs decided and committed in their order, each for itself; give what becomes of each.
+
+        It is `do` for each, without a task for each; who stops waiting stops for all.
+        """
+        answers: list[asyncio.Future[Answer] | Problem] = []
+        for job in jobs:
+            try:
+                answers.append(self._queue_up(job))
+            except Problem as problem:
+                answers.append(problem)
+        try:
+            return [answer if isinstance(answer, Problem) else await _outcome(answer) for answer in answers]
+        finally:
+            for answer in answers:
+                if not isinstance(answer, Problem):
+                    answer.cancel()
+
+    def _queue_up(self, job: Job) -> asyncio.Future[Answer]:
         if self._stopping:
             raise Stopping
         if self._queued + len(job.commands) > self.queue_limit and self._queued:
@@ -90,7 +111,7 @@ class Journal:
         self._queue.append(waiting)
         self._queued += len(job.commands)
         self._arrived.set()
-        return await waiting.answer
+        return waiting.answer
 
     async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """Say what would become of jobs as things are now; nothing waits in the queue. Raises DatabaseAway."""
@@ -134,6 +155,13 @@ class Journal:
             size += len(batch[-1].job.commands)
         self._queued -= size
         return batch
+
+
+async def _outcome(answer: asyncio.Future[Answer]) -> Answer | Problem | Defect:
+    try:
+        return await answer
+    except (Problem, Defect) as refused:
+        return refused
 
 
 async def commit(store: Store, jobs: Sequence[Job], watch: Watch = NOBODY) -> list[Outcome]:
