@@ -6,7 +6,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,6 @@ from sqlalchemy.exc import OperationalError
 from exchange.app import openapi_json
 from exchange.cli import running
 from exchange.cli.commands import app
-from exchange.cli.reading import RateColumn, progress_bar
 from exchange.database import SQLITE_PRAGMAS
 from exchange.journal.journal import Defect, Journal
 from exchange.problems import Problem, Unavailable
@@ -427,21 +425,6 @@ def test_the_log_shows_how_defects_happened_and_nothing_else() -> None:
 
     assert written(logging.WARNING) == "trying again"
     assert written(logging.ERROR).startswith("trying again\nTraceback")
-
-
-def test_a_bar_shows_its_rate_once_it_is_known() -> None:
-    with progress_bar() as progress:
-        progress.add_task("import", total=2)
-        [task] = progress.tasks
-        unknown = RateColumn().render(task)
-        time.sleep(0.01)
-        progress.advance(task.id)
-        time.sleep(0.01)
-        progress.advance(task.id)
-        known = RateColumn().render(task)
-
-    assert str(unknown) == ""
-    assert str(known).endswith("/s")
 
 
 # The server

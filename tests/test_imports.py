@@ -6,13 +6,16 @@ import io
 import json
 import os
 import re
+import secrets
 import signal
 import sqlite3
+import subprocess
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -35,17 +38,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openpyxl import Workbook
 from openpyxl.worksheet.worksheet import Worksheet
+from rich.console import Console
 
+from exchange import clock
 from exchange.cli.commands import import_app
-from exchange.cli.running import wait
+from exchange.cli.progress import CountColumn, RateColumn, progress_bar, rows_shown
+from exchange.cli.running import desk, wait
 from exchange.database import SQLITE_PRAGMAS, Database
 from exchange.imports import running
 from exchange.imports.kinds import KINDS
 from exchange.imports.reading import Row, rows_of
 from exchange.imports.sheets import PART_LIMIT
 from exchange.imports.sources import REFUSAL, ROW_LIMIT, FileWrong
-from exchange.journal.commands import Job
-from exchange.journal.journal import Journal
+from exchange.journal.commands import Command, Job
+from exchange.journal.journal import Defect, Journal
+from exchange.journal.opening import open_store
 from exchange.journal.queries import present
 from exchange.journal.queue import Overloaded
 from exchange.listings.tables import DataGrade, Sector
@@ -250,15 +257,15 @@ def test_a_reversal_that_was_cut_off_is_proposed_by_the_next_import(
 ) -> None:
     a_market(sqlite_line, file)
     path = file("trades", [trade_row(1, outcome="reversed", reason="登记有误")])
-    do = Journal.do
+    do_all = Journal.do_all
 
-    async def cut_off(self: Journal, job: Job) -> Any:
-        if job.key.endswith("/reversal"):
-            raise Overloaded("Too many.")
-        return await do(self, job)
+    async def cut_off(self: Journal, jobs: list[Job]) -> Any:
+        if any(job.key.endswith("/reversal") for job in jobs):
+            return [Overloaded("Too many.") for _ in jobs]
+        return await do_all(self, jobs)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Journal, "do", cut_off)
+        patched.setattr(Journal, "do_all", cut_off)
         said = sqlite_line("import", "trades", path)
     none = sqlite_line.done("reversals", "list")
 
@@ -1206,7 +1213,7 @@ def test_an_import_that_is_interrupted_ends_after_what_it_has_sent(sqlite_line: 
     earlier = tmp_path / "members.csv.refused.csv"
     earlier.write_text("of an earlier import", encoding="utf-8")
     before = position()
-    with process("import", "members", path) as interrupted:
+    with process("import", "members", path, stderr=subprocess.PIPE) as interrupted:
         reader = sqlite3.connect(tmp_path / "exchange.db")
         deadline = time.monotonic() + 60
         while reader.execute("SELECT position FROM head").fetchone()[0] == before:
@@ -1214,11 +1221,13 @@ def test_an_import_that_is_interrupted_ends_after_what_it_has_sent(sqlite_line: 
             time.sleep(0.005)
         reader.close()
         interrupted.send_signal(signal.SIGINT)
-        code = interrupted.wait(timeout=60)
+        _, said = interrupted.communicate(timeout=60)
     reached = position()
 
     assert before < reached < before + count
-    assert code == 130
+    assert interrupted.returncode == 130
+    rows = told(reached - before, 0, 0).rstrip(".")
+    assert said == f"exchange: Interrupted after {rows}. Import the file again: it goes on from there.\n"
     assert earlier.read_text(encoding="utf-8") == "of an earlier import"
     assert told(before + count - reached, reached - before, 0) in sqlite_line.done("import", "members", path)
 
@@ -1233,3 +1242,106 @@ def test_an_import_stops_where_the_database_cannot_be_written(
 
     assert "cannot be written" in refused
     assert told(3, 0, 0) in sqlite_line.done("import", "members", path)
+
+
+@pytest.mark.parametrize(("kind", "ended"), [(Overloaded, 7), (Defect, 70)])
+def test_an_import_that_cannot_go_on_says_how_far_it_came_and_goes_on_from_there(
+    sqlite_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], ended: int
+) -> None:
+    path = write_rows(tmp_path / "members.csv", "members", many_members(1_500))
+    do_all = Journal.do_all
+
+    async def fail_later(self: Journal, jobs: list[Job]) -> Any:
+        outcomes = await do_all(self, jobs)
+        return outcomes if len(jobs) != 500 else [*outcomes[:-1], kind("Not now.")]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "do_all", fail_later)
+        stopped = sqlite_line("import", "members", path)
+
+    assert stopped.code == ended
+    far = f"Not now. Before it were {told(1_000, 0, 0)[:-1]}; the same file again goes on from there."
+    assert (far in stopped.err) == (kind is Overloaded)
+    assert told(0, 1_500, 0) in sqlite_line.done("import", "members", path)
+
+
+def test_the_next_rows_are_made_ready_while_the_journal_commits(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "members.csv", "members", many_members(2_500))
+    ready: list[Row] = []
+    another = asyncio.Event()
+
+    def make(row: Row) -> Command:
+        ready.append(row)
+        another.set()
+        return KINDS["members"].command(row)
+
+    class Slow(Journal):
+        async def do_all(self, jobs: Iterable[Job]) -> Any:
+            made, wanted = [*jobs], min(2_500, len(ready) + 1_000)
+            async with asyncio.timeout(60):
+                while len(ready) < wanted:
+                    another.clear()
+                    await another.wait()
+            return await super().do_all(made)
+
+    async def work() -> running.Report:
+        async with desk() as place:
+            store = open_store(place.database, clock.now, secrets.token_bytes)
+            async with Slow(store, running.SLICE) as journal:
+                kind = replace(KINDS["members"], command=make)
+                return await running.run(kind, path, journal, await place.caller(), lambda _: None)
+
+    assert wait(work()).added == 2_500
+
+
+# How far it is
+
+
+def test_where_nobody_looks_a_line_now_and_then_says_how_far_how_fast_and_how_long_still(
+    sqlite_line: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows(tmp_path / "members.csv", "members", many_members(3_500))
+    quiet = sqlite_line("import", "members", path, "--dry-run").err
+    monkeypatch.setattr("exchange.cli.progress.LINE_EVERY_S", 0.0)
+
+    first, *others = sqlite_line("import", "members", path).err.splitlines()
+    exported = sqlite_line("export", "members", tmp_path / "exported.ndjson").err
+
+    assert quiet == ""
+    assert first == "import members: 1,000 of 3,500 rows, 29 %"
+    assert len(others) == 3
+    assert re.fullmatch(r"import members: 2,000 of 3,500 rows, 57 %, [0-9,]+/s, 0:00:[0-9]{2} left", others[0])
+    assert re.match(r"import members: 3,500 of 3,500 rows, 100 %, ", others[2])
+    assert "export members: 3,500 of 3,500 rows, 100 %" in exported
+
+
+def test_on_a_terminal_a_bar_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("exchange.cli.progress.errors", Console(file=screen, force_terminal=True, width=120))
+
+    with rows_shown("import members"):
+        pass
+    assert screen.getvalue() == ""
+
+    with rows_shown("import members") as tell:
+        for rows in (1_000, 2_000, 3_500):
+            tell(rows, 3_400)
+            time.sleep(0.01)
+
+    assert re.search(r"import members .*3,500/3,500 .*[0-9]/s.* 0:00:00 0:00:00", screen.getvalue())
+
+
+def test_how_many_rows_there_are_is_not_said_where_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("exchange.cli.progress.LINE_EVERY_S", 0.0)
+
+    with rows_shown("import members") as tell:
+        tell(1_000, 0)
+    assert capsys.readouterr().err == "import members: 1,000 rows\n"
+
+    bar = progress_bar(Console(file=io.StringIO()))
+    bar.add_task("import members", total=None)
+    [task] = bar.tasks
+    assert str(CountColumn().render(task)) == "0"
+    assert str(RateColumn().render(task)) == ""

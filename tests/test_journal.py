@@ -1,9 +1,11 @@
 """The journal: one position and one event for each accepted command, whatever fails around it."""
 
 import asyncio
+import gc
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -1025,6 +1027,38 @@ def test_beyond_the_bound_the_queue_refuses_but_a_single_large_job_passes(exchan
 
     assert isinstance(outcomes[0], Answer)
     assert [type(outcome) for outcome in outcomes[1:]] == [Overloaded, Overloaded, Overloaded]
+
+
+def test_many_jobs_are_done_in_one_go_and_each_is_told_its_own(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, "fine", "refuse", "decide", "fine", "fine")
+    before = len(exchange.batches())
+
+    outcomes = in_journal(exchange, lambda journal: journal.do_all(jobs), limit=4)
+
+    assert [type(outcome) for outcome in outcomes] == [Answer, Conflict, Defect, Answer, Overloaded]
+    assert len(exchange.batches()) == before + 1
+
+
+def test_who_stops_waiting_for_many_undoes_none_and_nobody_complains(
+    exchange: Exchange, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = jobs_of(exchange, "fine", "refuse", "fine")
+
+    async def work(journal: Journal) -> list[Any]:
+        waiting = asyncio.ensure_future(journal.do_all(jobs))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with suppress(asyncio.CancelledError):
+            await waiting
+        return await journal.do_all(jobs)
+
+    first, second, third = in_journal(exchange, work)
+    gc.collect()
+
+    assert first.replayed
+    assert isinstance(second, Conflict)
+    assert third.replayed
+    assert caplog.messages == []
 
 
 def test_just_as_many_commands_wait_as_the_bound_says(exchange: Exchange) -> None:

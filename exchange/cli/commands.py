@@ -23,8 +23,9 @@ from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
 from exchange.cli.operating import doctor, settings
 from exchange.cli.picture import picture
-from exchange.cli.reading import headline, progress_bar, read_standings, read_summary, run_verify
-from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, console, desk, wait
+from exchange.cli.progress import Tell, rows_shown
+from exchange.cli.reading import headline, read_standings, read_summary, run_verify
+from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, INTERRUPTED, console, desk, wait
 from exchange.cli.running import errors as told_aside
 from exchange.database import Database
 from exchange.identifiers import KeyId, Prefix, TradeId, read_id
@@ -291,28 +292,28 @@ for _kind in KINDS.values():
 
 
 def import_file(kind: Kind, file: Path, *, dry_run: bool = False, encoding: Encoding | None = None) -> Report:
-    """Import a file as the operator of EXCHANGE_KEY, with a progress bar."""
-    progress = progress_bar()
-    task = progress.add_task(f"import {kind.name}", total=0)
+    """Import a file as the operator of EXCHANGE_KEY, showing how far it is."""
+    reached = Report(dry_run=dry_run)
 
-    def tell(report: Report) -> None:
-        progress.start()
-        progress.update(task, completed=report.rows, total=max(report.rows, report.expected))
+    async def work(tell: Tell) -> Report:
+        def told(report: Report) -> None:
+            nonlocal reached
+            reached = report
+            tell(report.rows, report.expected)
 
-    async def work() -> Report:
         async with desk() as place:
             caller = await place.caller()
             if dry_run:
-                return await run_import(kind, file, None, caller, tell, encoding=encoding)
+                return await run_import(kind, file, None, caller, told, encoding=encoding)
             async with place.journal() as journal:
-                return await run_import(kind, file, journal, caller, tell, encoding=encoding)
+                return await run_import(kind, file, journal, caller, told, encoding=encoding)
 
     try:
-        return wait(work())
-    finally:
-        # Who is refused at once has seen no bar.
-        if progress.live.is_started:
-            progress.stop()
+        with rows_shown(f"import {kind.name}") as tell:
+            return wait(work(tell))
+    except KeyboardInterrupt:
+        told_aside.print(f"exchange: Interrupted after {reached}. Import the file again: it goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @reversals_app.command("list")

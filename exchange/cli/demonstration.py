@@ -20,7 +20,8 @@ from exchange import clock, revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey
 from exchange.access.tables import Role
-from exchange.cli.reading import headline, progress_bar, read_summary, run_verify
+from exchange.cli.progress import progress_bar
+from exchange.cli.reading import headline, read_summary, run_verify
 from exchange.cli.running import FOUND_WANTING, console, desk, wait
 from exchange.demo import history
 from exchange.identifiers import Prefix, TradeId, read_id

@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from exchange.access.tables import READERS
 from exchange.cli.files import finished, refuse_there
-from exchange.cli.reading import progress_bar
+from exchange.cli.progress import rows_shown
 from exchange.cli.running import desk, errors, wait
 from exchange.exports.kinds import EXPORTS, PAGE
 from exchange.exports.writing import rows_to
@@ -74,20 +74,18 @@ def export_file(name: str, file: Path, *, force: bool, personal_data: str | None
     """Export a kind of file with a progress bar."""
     kind = FileKind.CSV if file == STDOUT else file_kind(file)
     refuse_there(file, force=force)
-    progress = progress_bar(errors)
     told = Told()
 
     def write(session: Session, opened: BinaryIO) -> None:
         export, columns = EXPORTS[name], KINDS[name].columns
         total = export.count(session)
-        task = progress.add_task(f"export {name}", total=total)
-        with rows_to(kind, opened, list(columns.heads), total) as write_row, progress:
+        with rows_to(kind, opened, list(columns.heads), total) as write_row, rows_shown(f"export {name}") as tell:
             for cells in export.rows(session, personal_data is not None):
                 write_row(cells)
                 told.rows += 1
                 if not told.rows % PAGE:
-                    progress.update(task, completed=told.rows)
-            progress.update(task, completed=told.rows)
+                    tell(told.rows, total)
+            tell(told.rows, total)
         told.left_out = export.left_out(session)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""What commands ask and show: the headline, the invariants, and how far long work has come."""
+"""What commands ask and show: the headline and the invariants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,50 +7,17 @@ from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
-from rich.text import Text
 from sqlmodel import Session
 
 from exchange import clock
+from exchange.cli.progress import progress_bar
 from exchange.cli.running import console, desk
 from exchange.journal.queries import present
 from exchange.journal.replay import FOLLOWS, replay
 from exchange.money import yuan_text
 from exchange.regulator.integrity import INVARIANTS, findings
 from exchange.regulator.queries import Standing, Summary, standings, summary
-
-
-class RateColumn(ProgressColumn):
-    """How many a second."""
-
-    def render(self, task: Task) -> Text:
-        """Write it, once it is known."""
-        rate = task.finished_speed or task.speed
-        return Text(f"{rate:,.0f}/s" if rate else "")
-
-
-def progress_bar(where: Console = console) -> Progress:
-    """Make a bar for long work: how far, how fast, how long still."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-        RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=where,
-    )
 
 
 async def read_summary(as_of: date | None = None, known_at: int | datetime | None = None) -> Summary:

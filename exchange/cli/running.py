@@ -50,6 +50,8 @@ FOUND_WANTING: Final = 1
 
 WRONG_USAGE: Final = 2
 DEFECT: Final = 70
+INTERRUPTED: Final = 130
+"""Ctrl-C, as shells tell it."""
 
 EXIT_CODES: Final[dict[type[Problem], int]] = {
     SettingWrong: WRONG_USAGE,
@@ -69,7 +71,7 @@ EXIT_CODES: Final[dict[type[Problem], int]] = {
 
 EXIT_CODES_HELP: Final = (
     "Exit codes: 0 done; 1 an invariant does not hold, or rows were refused; 2 wrong usage; 3 wrong input; 4 no key, or not yours to do; "
-    "5 not found; 6 the state of things does not allow it; 7 not now, try again; 70 a defect of the program."
+    "5 not found; 6 the state of things does not allow it; 7 not now, try again; 70 a defect of the program; 130 interrupted."
 )
 
 console = Console(markup=False, soft_wrap=True)

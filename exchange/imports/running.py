@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,13 +17,15 @@ from exchange.imports.reading import Row, rows_of
 from exchange.imports.sources import REFUSAL, Encoding, FileWrong
 from exchange.journal.batch import KeyReused
 from exchange.journal.callers import Caller
-from exchange.journal.commands import Command, Job
+from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.events import canonical
-from exchange.journal.journal import Journal
+from exchange.journal.journal import Defect, Journal
 from exchange.problems import Problem, Unavailable
 from exchange.texts import is_formula
 
 SLICE: Final = 1_000
+TURN: Final = 25
+"""So many rows are made ready before the journal has a turn."""
 HOLDER: Final = "exchange/import"
 """Rows are the exchange's, whoever sends them: the same row by another operator is there already."""
 
@@ -52,13 +54,26 @@ class Report:
         return f"{self.rows} rows: {self.added} {added}, {self.there_already} there already, {self.refused} refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A row with its commands."""
+@dataclass(slots=True)
+class Passage:
+    """A row on its way, and what has become of it so far."""
 
     row: Row
-    command: Command
-    follow: Callable[[int], Command] | None
+    job: Job | None = None
+    follow: Callable[[int], Command] | None = None
+    added: bool = False
+    """Whether anything was recorded that was not there already."""
+    problem: Problem | None = None
+    """Why it is refused."""
+    answer: Answer | None = None
+
+    def take(self, outcome: Answer | Problem) -> None:
+        """Take what became of a job of it."""
+        if isinstance(outcome, Problem):
+            self.problem = outcome
+        else:
+            self.answer = outcome
+            self.added |= not outcome.replayed
 
 
 SHOWN: Final = 5
@@ -109,7 +124,7 @@ async def run(
 ) -> Report:
     """Import a file; without a journal (dry run) only look at it. Raises FileWrong, and Unavailable when the journal cannot go on.
 
-    A broken line ends the import after the rows before it: sent again when mended, they are there already.
+    A broken line, or Ctrl-C, ends the import after the rows that are on their way then: sent again, they are there already.
     """
     report = Report(dry_run=journal is None)
     whole = False
@@ -117,13 +132,13 @@ async def run(
         report.expected = opened.expected
         refusals = Refusals(path, opened.head)
         try:
-            for some in _slices(opened.rows):
-                for row, outcome in zip(some, await _send(kind, some, journal, caller), strict=True):
-                    _note(report, refusals, row, outcome)
-                progress(report)
+            await _Sending(kind, journal, caller, report, refusals, progress).send_all(opened.rows)
             whole = True
         except FileWrong as broken:
             raise FileWrong(f"{broken.detail} Before it were {report}.") from None
+        except Unavailable as problem:
+            said = f"{problem.detail} Before it were {report}; the same file again goes on from there."
+            raise type(problem)(said.strip()) from problem
         finally:
             report.refused_file = refusals.finish(keep_earlier=report.dry_run or not whole)
     return report
@@ -144,32 +159,71 @@ def _slices(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield some
 
 
-async def _send(kind: Kind, rows: list[Row], journal: Journal | None, caller: Caller) -> list[bool | Problem]:
-    """Give for each row whether it was added (False: there already), or why it was refused."""
-    return await asyncio.gather(*(_send_one(kind, row, journal, caller) for row in rows))
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """Sends rows through the journal: while it commits one slice, the next is made ready."""
+
+    kind: Kind
+    journal: Journal | None
+    caller: Caller
+    report: Report
+    refusals: Refusals
+    progress: Callable[[Report], None]
+
+    async def send_all(self, rows: Iterator[Row]) -> None:
+        """Send all rows, and note what becomes of them, whatever ends it. Raises FileWrong, Unavailable."""
+        sent: asyncio.Task[None] | None = None
+        try:
+            for some in _slices(rows):
+                ready = await self._made_ready(some)
+                if sent is not None:
+                    await asyncio.shield(sent)
+                sent = asyncio.create_task(self._send(ready))
+        finally:
+            if sent is not None:
+                await sent
+
+    async def _made_ready(self, rows: Iterable[Row]) -> list[Passage]:
+        ready = []
+        for number, row in enumerate(rows):
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+            ready.append(self._passage(row))
+        return ready
+
+    def _passage(self, row: Row) -> Passage:
+        try:
+            row.check()
+            command, follow = self.kind.command(row), self.kind.follow(row)
+            return Passage(row, self._job(self.kind.key(row), row, command), follow, added=self.journal is None)
+        except Problem as problem:
+            return Passage(row, problem=problem)
+
+    def _job(self, key: str, row: Row, command: Command) -> Job:
+        digest = hashlib.sha256(canonical(self.kind.content(row))).digest()
+        return Job((command,), self.caller, key, digest, holder=HOLDER)
+
+    async def _send(self, slice_: Sequence[Passage]) -> None:
+        """Send a slice, then what follows from its rows, and note what became of them. Raises Unavailable, Defect."""
+        if self.journal is not None:
+            await _do(self.journal, [(one, one.job) for one in slice_ if one.job is not None])
+            await _do(self.journal, [(one, job) for one in slice_ if (job := self._following(one)) is not None])
+        for one in slice_:
+            _note(self.report, self.refusals, one)
+        self.progress(self.report)
+
+    def _following(self, one: Passage) -> Job | None:
+        if one.job is None or one.follow is None or one.answer is None:
+            return None
+        return self._job(f"{one.job.key}/reversal", one.row, one.follow(_number(one.answer.body)))
 
 
-async def _send_one(kind: Kind, row: Row, journal: Journal | None, caller: Caller) -> bool | Problem:
-    try:
-        row.check()
-        prepared = Prepared(row, kind.command(row), kind.follow(row))
-        if journal is None:
-            return True
-        job = _job(kind.key(row), kind.content(row), prepared.command, caller)
-        answer = await journal.do(job)
-        added = not answer.replayed
-        if prepared.follow is not None:
-            follow = prepared.follow(_number(answer.body))
-            added |= not (await journal.do(_job(f"{job.key}/reversal", kind.content(row), follow, caller))).replayed
-    except Unavailable:
-        raise
-    except Problem as problem:
-        return problem
-    return added
-
-
-def _job(key: str, content: dict[str, str], command: Command, caller: Caller) -> Job:
-    return Job((command,), caller, key, hashlib.sha256(canonical(content)).digest(), holder=HOLDER)
+async def _do(journal: Journal, rows: Sequence[tuple[Passage, Job]]) -> None:
+    outcomes = await journal.do_all([job for _, job in rows])
+    for (row, _), outcome in zip(rows, outcomes, strict=True):
+        if isinstance(outcome, (Unavailable, Defect)):
+            raise outcome
+        row.take(outcome)
 
 
 def _number(body: str) -> int:
@@ -178,14 +232,14 @@ def _number(body: str) -> int:
     return number
 
 
-def _note(report: Report, refusals: Refusals, row: Row, outcome: bool | Problem) -> None:
-    if isinstance(outcome, Problem):
+def _note(report: Report, refusals: Refusals, one: Passage) -> None:
+    if one.problem is not None:
         report.refused += 1
-        why = in_words(outcome)
-        refusals.add(row, why)
+        why = in_words(one.problem)
+        refusals.add(one.row, why)
         if len(report.first_refusals) < SHOWN:
-            report.first_refusals.append(f"{row.unit} {row.line}: {why}")
-    elif outcome:
+            report.first_refusals.append(f"{one.row.unit} {one.row.line}: {why}")
+    elif one.added:
         report.added += 1
     else:
         report.there_already += 1

@@ -90,12 +90,33 @@ class Journal:
 
         Who stops waiting does not undo it: the same request sent again gets the answer.
         """
+        return await self._queue_up(job)
+
+    async def do_all(self, jobs: Iterable[Job]) -> list[Answer | Problem | Defect]:
+        """Have jobs decided and committed in their order, each for itself; give what becomes of each.
+
+        It is `do` for each, without a task for each; who stops waiting stops for all.
+        """
+        answers: list[asyncio.Future[Answer] | Problem] = []
+        for job in jobs:
+            try:
+                answers.append(self._queue_up(job))
+            except Problem as problem:
+                answers.append(problem)
+        try:
+            return [answer if isinstance(answer, Problem) else await _outcome(answer) for answer in answers]
+        finally:
+            for answer in answers:
+                if not isinstance(answer, Problem):
+                    answer.cancel()
+
+    def _queue_up(self, job: Job) -> asyncio.Future[Answer]:
         if self._stopping:
             raise Stopping
         waiting = _Waiting(job, asyncio.get_running_loop().create_future())
         self._queue.put(job.caller.holder, len(job.commands), waiting)
         self._arrived.set()
-        return await waiting.answer
+        return waiting.answer
 
     async def rehearse(self, jobs: Sequence[Job]) -> Rehearsal:
         """Say what would become of jobs as things are now; nothing waits in the queue. Raises DatabaseAway."""
@@ -142,6 +163,13 @@ class Journal:
             self._watch.batch_done([waiting.job for waiting in batch], outcomes, seconds)
         except Exception:
             log.exception("A batch could not be noted")
+
+
+async def _outcome(answer: asyncio.Future[Answer]) -> Answer | Problem | Defect:
+    try:
+        return await answer
+    except (Problem, Defect) as refused:
+        return refused
 
 
 async def commit(store: Store, jobs: Sequence[Job], watch: Watch = NOBODY) -> list[Outcome]:
