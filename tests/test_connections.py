@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from doors import listed
 from exchanges import Exchange, Offer
-from markets import assert_sound
+from markets import ask, assert_sound
 from serving import Served, a_secret, served
 
 from exchange.access.tables import Role
@@ -312,6 +312,30 @@ def test_in_the_middle_of_another_answer_too_long_a_head_ends_the_connection(sql
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"head-too-long" not in answer
     assert not answer.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_a_batch_whose_client_has_gone_stops_and_is_done_to_its_end_when_it_is_sent_again(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    items, counted = 4_000, "SELECT count(*) FROM trade"
+    with open_shop(sqlite_url, tmp_path) as shop:
+        body = orjson.dumps([listed(shop.offer)] * items)
+        more = ("Accept: application/x-ndjson", "Connection: close")
+        sent = shop.head("POST /v1/trades:batch", "k", "application/json", len(body), *more) + body
+        with shop.connect() as client:
+            client.sendall(sent)
+            read = b""
+            while b'"index":0' not in read:
+                read += client.recv(10_000)
+        shop.wait_until("exchange_requests_in_flight", 1)
+        [(stopped_at,)] = ask(sqlite_url, counted)
+        with shop.connect() as client:
+            client.sendall(sent)
+            answer = rest(client)
+
+    assert 0 < stopped_at < items
+    assert ask(sqlite_url, counted) == [(items,)]
+    assert answer.count(b'"status":201') == items
 
 
 def test_a_connection_that_is_being_left_is_left_once(sqlite_url: str) -> None:

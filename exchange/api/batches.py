@@ -39,6 +39,8 @@ NDJSON_TYPE: Final = "application/x-ndjson"
 BODY_LIMIT: Final = 16 * 1024 * 1024
 ATOMIC_LIMIT: Final = 1_000
 ITEM_LIMIT: Final = 10_000
+TURN: Final = 25
+"""So many items are made ready before others have a turn."""
 SLICE: Final = 1_000
 """So many items at most are in one transaction; between slices other callers are served."""
 
@@ -171,14 +173,49 @@ async def _answer_together(request: Request, job: Job, *, dry: bool) -> Response
 async def _done_alone(
     request: Request, caller: KeyHolder, key: str, values: Sequence[Any]
 ) -> AsyncIterator[list[dict[str, Any]]]:
-    """Do the items slice by slice, and tell what became of each."""
+    """Do the items slice by slice, and tell what became of each: while one is committed, the next is made ready.
+
+    Where the client goes away, no more is begun; what is done stays, and is told again where the batch is sent again.
+    """
+    committing: asyncio.Task[list[dict[str, Any]]] | None = None
     start = 0
-    while start < len(values):
+    while start < len(values) and not await request.is_disconnected():
         # No slice is larger than what the queue takes: items of a batch that was taken are not turned away for its own length.
         size = max(1, min(SLICE, office(request).journal.room(caller.holder)))
-        items = [_item(index, value, caller) for index, value in enumerate(values[start : start + size], start)]
+        items = await _made_ready(values[start : start + size], start, caller)
         start += size
-        yield await asyncio.gather(*(_alone(request, caller, f"{key}/{item.index}", item) for item in items))
+        if committing is not None:
+            yield await committing
+        committing = asyncio.create_task(_committed(request, caller, key, items))
+    if committing is not None:
+        yield await committing
+
+
+async def _made_ready(values: Sequence[Any], first: int, caller: KeyHolder) -> list[Item]:
+    ready = []
+    for index, value in enumerate(values, first):
+        if index % TURN == 0:
+            await asyncio.sleep(0)
+        ready.append(_item(index, value, caller))
+    return ready
+
+
+async def _committed(request: Request, caller: KeyHolder, key: str, items: Sequence[Item]) -> list[dict[str, Any]]:
+    jobs = {
+        item.index: _job(request, caller, f"{key}/{item.index}", item, item.command)
+        for item in items
+        if not isinstance(item.command, Problem)
+    }
+    outcomes = dict(zip(jobs, await office(request).journal.do_all(jobs.values()), strict=True))
+    return [
+        _became(item, item.command if isinstance(item.command, Problem) else outcomes[item.index]) for item in items
+    ]
+
+
+def _became(item: Item, outcome: Answer | Problem | Defect) -> dict[str, Any]:
+    if not isinstance(outcome, Answer):
+        return _told(item.index, outcome)
+    return {"index": item.index, "status": outcome.status, "body": orjson.loads(outcome.body)}
 
 
 async def _rehearsed_alone(request: Request, caller: KeyHolder, values: Sequence[Any]) -> Response:
@@ -211,16 +248,6 @@ def _refused(index: int, problem: Problem) -> ItemRefused:
     faults = [Fault(f"/{index}{fault.pointer}", fault.rule) for fault in problem.faults]
     detail = f"Item {index}: {problem.title()} {problem.detail}".strip()
     return ItemRefused(detail, *(faults or [Fault(f"/{index}", problem.detail or problem.title())]))
-
-
-async def _alone(request: Request, caller: KeyHolder, key: str, item: Item) -> dict[str, Any]:
-    if isinstance(item.command, Problem):
-        return _told(item.index, item.command)
-    try:
-        answer = await office(request).journal.do(_job(request, caller, key, item, item.command))
-    except (Problem, Defect) as problem:
-        return _told(item.index, problem)
-    return {"index": item.index, "status": answer.status, "body": orjson.loads(answer.body)}
 
 
 def _told(index: int, problem: Exception) -> dict[str, Any]:
