@@ -319,7 +319,7 @@ def test_a_batch_whose_client_has_gone_stops_and_is_done_to_its_end_when_it_is_s
 ) -> None:
     items, counted = 4_000, "SELECT count(*) FROM trade"
     with open_shop(sqlite_url, tmp_path) as shop:
-        body = orjson.dumps([listed(shop.offer)] * items)
+        body = orjson.dumps([listed(shop.offer) | {"contract_number": f"HT-{n}"} for n in range(items)])
         more = ("Accept: application/x-ndjson", "Connection: close")
         sent = shop.head("POST /v1/trades:batch", "k", "application/json", len(body), *more) + body
         with shop.connect() as client:
