@@ -81,7 +81,7 @@ class Proxy:
     ) -> None:
         with suppress(OSError):
             while data := await source.read(1 << 16):
-                if upwards and self._cut and not self.cuts and b"COMMIT;" in data:
+                if upwards and self._cut and not self.cuts and b"COMMIT\0" in data:
                     self.cuts += 1
                     broken.set()
                     if self._cut not in PASSED_ON:

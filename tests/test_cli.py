@@ -27,6 +27,7 @@ from exchange.cli.commands import app
 from exchange.database import SQLITE_PRAGMAS
 from exchange.journal.journal import Defect, Journal
 from exchange.problems import Problem, Unavailable
+from exchange.revisions import newest
 from exchange.settings import SettingWrong
 
 SECRET = re.compile(r"exk_[0-9a-f]{72}")
@@ -61,12 +62,12 @@ def test_a_new_file_is_upgraded_and_says_where_it_is(sqlite_line: CommandLine, t
 
     assert "no revision" in sqlite_line.done("db", "current")
     assert not path.exists()
-    assert "is at 0002" in sqlite_line.done("db", "upgrade")
-    assert "is at 0002; 0002 is needed" in sqlite_line.done("db", "current")
+    assert f"is at {newest()}" in sqlite_line.done("db", "upgrade")
+    assert f"is at {newest()}; {newest()} is needed" in sqlite_line.done("db", "current")
 
 
 def test_a_database_on_each_server_says_where_it_is(line: CommandLine) -> None:
-    assert "is at 0002; 0002 is needed" in line.done("db", "current")
+    assert f"is at {newest()}; {newest()} is needed" in line.done("db", "current")
 
 
 @pytest.mark.parametrize("arguments", [["summary"], ["verify"], ["serve", "--port", "0"], ["close", "2023-12"]])

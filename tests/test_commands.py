@@ -87,6 +87,12 @@ def set_row(exchange: Exchange, model: type, key: object, **values: object) -> N
     table = exchange.store.records[schema]  # type: ignore[attr-defined]  # the store in memory
     row = replace(schema.row(*table[key]), **values)
     table[key] = schema.values(schema.columns)(row)
+    forget(exchange)
+
+
+def forget(exchange: Exchange) -> None:
+    """Let the journal load anew what it kept in memory."""
+    exchange.store._kept.forget()  # type: ignore[attr-defined]  # each store has it
 
 
 # Sums
@@ -449,6 +455,7 @@ class Blind(Command):
 def test_the_store_in_memory_keeps_keys_unique_as_databases_do(exchange: Exchange, second: Command) -> None:
     operator = exchange.operator()
     exchange.do(Blind(7, "A"), operator)
+    forget(exchange)
 
     with pytest.raises(StoreFailed, match=r"data_product has this .+ already"):
         exchange.do(second, operator)

@@ -244,6 +244,7 @@ def test_a_postgres_that_dies_of_a_full_disk_is_away_until_it_runs_again(postgre
         dying.create_database("exchange")
         load = Load.at(migrated(dying.url("exchange")), SEED)
         running = stack.enter_context(server(load.url))
+        assert httpx.get(f"{running.address}/readyz", timeout=60).status_code == 200
         disk.fill()
         with suppress(OSError, asyncpg.PostgresError):
             # What is committed now begins another segment of its log, for which there is no room.

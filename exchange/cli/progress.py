@@ -40,8 +40,7 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Write it, once it is known."""
-        rate = task.finished_speed or task.speed
-        return Text(f"{rate:,.0f}/s" if rate else "")
+        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed else "")
 
 
 def progress_bar(where: Console = console) -> Progress:

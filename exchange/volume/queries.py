@@ -117,9 +117,9 @@ class _Asked:
     def before(self) -> list[date]:
         """Give for each day the first of the months that are not summed as a whole: its own, or, at a month's end, the next."""
         # Nothing counts on a day that had not come when it was recorded: by then, today's month is whole.
+        today, end = self.moment.recorded_on, last_day(self.moment.recorded_on)
         return [
-            next_month(day) if day == last_day(day) or day >= self.moment.recorded_on else month_of(day)
-            for day in self.days
+            next_month(min(day, end)) if day == last_day(day) or day >= today else month_of(day) for day in self.days
         ]
 
     @property
