@@ -17,18 +17,25 @@ class NotJson(Malformed):
     )
 
 
-def parsed(raw: bytes) -> Any:
+def decoded(raw: bytes) -> str:
+    """Read text. Raises NotJson."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotJson("It is not UTF-8.") from None
+
+
+def parsed(raw: bytes | str) -> Any:
     """Parse JSON strictly. Raises NotJson."""
+    text = raw if isinstance(raw, str) else decoded(raw)
     try:
         value = json.loads(
-            raw.decode("utf-8"),
+            text,
             object_pairs_hook=_distinct,
             parse_int=_whole,
             parse_float=_refuse_number,
             parse_constant=_refuse_number,
         )
-    except UnicodeDecodeError:
-        raise NotJson("It is not UTF-8.") from None
     except RecursionError:
         raise NotJson("It is nested too deeply.") from None
     except json.JSONDecodeError as error:

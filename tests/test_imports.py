@@ -1265,6 +1265,12 @@ def test_an_import_that_cannot_go_on_says_how_far_it_came_and_goes_on_from_there
     assert told(0, 1_500, 0) in sqlite_line.done("import", "members", path)
 
 
+def test_a_file_with_a_head_alone_adds_nothing(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "members.csv", "members", [])
+
+    assert "0 rows: 0 added, 0 there already, 0 refused" in sqlite_line.done("import", "members", path)
+
+
 def test_the_next_rows_are_made_ready_while_the_journal_commits(sqlite_line: CommandLine, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "members.csv", "members", many_members(2_500))
     ready: list[Row] = []

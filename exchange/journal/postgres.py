@@ -155,7 +155,8 @@ def _part(ask: Insert | Change | Add) -> tuple[statements.Part, str]:
             return statements.Part(statements.insert, schema, schema.columns), _json(rows)
         case Change(schema, columns, rows):
             return statements.Part(statements.change, schema, schema.key + columns), _json(rows)
-        case Add(schema, sums):
+        case _:
+            schema, sums = ask
             rows = [dict(zip(schema.columns, key + deltas, strict=True)) for key, deltas in sums.items()]
             return statements.Part(statements.add, schema, schema.columns), _json(rows)
 
