@@ -109,6 +109,6 @@ def rows_of(results: Results) -> list[Row]:
         Row("trades:batch of 10,000 ÷ pgbench at 1,000 per transaction", ratios(BATCHES, BY_1000), 0.6, at_least=True),
         Row("import of a CSV file ÷ pgbench at 1,000 per transaction", imported, 0.5, at_least=True),
         Row("import: memory, second half ÷ first half", more("growth", IMPORT), FLAT, at_least=False),
-        Row("the load client's share of a core, at most", [max(client, default=0.0)], 0.5, at_least=False),
+        Row("the load client's share of a core, at most", [max(client)] if client else [], 0.5, at_least=False),
     ]
     return [row for row in rows if row.values]
