@@ -1,7 +1,9 @@
 """Bad requests against every route: refused in one shape, naming the field, repeating nothing, and leaving nothing behind."""
 
 import asyncio
+import json
 import time
+import tracemalloc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -33,6 +35,8 @@ from cluster import Cluster
 from conftest import TEMPLATE
 from doors import WRITES, Door, Wish, fen, mbr, opened, refused, terms, trd
 from exchanges import TABLES
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import func
 from sqlmodel import Session, select
 
@@ -45,6 +49,7 @@ from exchange.app import GROUPS
 from exchange.columns import Sort
 from exchange.journal.schema import schema_of
 from exchange.journal.tables import Head
+from exchange.strict_json import NotJson
 from exchange.trades.states import TradeState
 
 BODIES = {route.operation: route.body for _, routes in GROUPS for route in routes if isinstance(route, Write)}
@@ -388,20 +393,74 @@ def test_lines_that_are_too_many_are_counted_and_not_read() -> None:
     began = time.process_time()
 
     with pytest.raises(batches.BatchTooLong):
-        batches.read_items(b"{\n" * 1_000_000, lines=True)
+        batches.cut(b"{\n" * 1_000_000, lines=True)
 
     # Read, they would take half a minute.
     assert time.process_time() - began < 5
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.lists(JSON, min_size=1, max_size=8), st.sampled_from([None, 1]), st.booleans())
+def test_a_batch_is_cut_where_its_items_end(values: list[Any], indent: int | None, ascii_only: bool) -> None:
+    text = json.dumps(values, indent=indent, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+
+    assert [json.loads(item) for item in batches.cut(text, lines=False)] == values
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", "7", "[", "[1", "[1] 2", "[1][2]", "[1,]", "[,1]", "[1,,2]", "[1 2]", '["]', "[{]", "]["]
+)
+def test_what_is_no_array_is_not_cut(body: str) -> None:
+    with pytest.raises(NotJson):
+        batches.cut(body.encode(), lines=False)
+
+
+@pytest.mark.parametrize("body", [" [ ] ", "[]", "[" + "1," * 10_000 + "1]"])
+def test_a_batch_has_items_and_not_too_many(body: str) -> None:
+    with pytest.raises(batches.BatchTooLong):
+        batches.cut(body.encode(), lines=False)
+
+
+def test_an_item_is_no_longer_than_a_single_request(door: Door) -> None:
+    key, long = door.of(door.place.a_member()), "[" + "[]," * 30_000 + "[]]"
+    lines = {"Content-Type": "application/x-ndjson"}
+
+    together = door.ask("POST", "/v1/trades:batch", key, f"[1,{long}]".encode())
+    [first, second] = door.ask("POST", "/v1/trades:batch", key, f"1\n{long}\n".encode(), headers=lines).json()["data"]
+
+    assert (together.status_code, together.json()["type"]) == (413, "/problems/body-too-long")
+    assert (first["status"], second["status"]) == (422, 413)
+
+
+@pytest.mark.parametrize(("piece", "lines"), [(b"{},", False), (b"{}\n", True), (b"[[],[]],", False)])
+def test_what_is_refused_for_its_length_takes_little_room(piece: bytes, lines: bool) -> None:
+    raw = (b"" if lines else b"[") + piece * (4_000_000 // len(piece))
+    tracemalloc.start()
+    try:
+        with pytest.raises((batches.BatchTooLong, NotJson)):
+            batches.cut(raw, lines=lines)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    # Text takes as much as its bytes, and once more without the space around it.
+    assert peak < 12_000_000
+
+
 def test_others_are_served_while_a_long_batch_is_read(door: Door) -> None:
     key = door.of(door.place.a_member())
-    raw = b"[" + b"1," * 500_000 + b"1]"
+    raw = b"[" + b",".join([b"[" + b"1," * 300 + b"1]"] * 10_000) + b"]"
 
     async def run() -> int:
         served = 0
         await door.send("POST", f"/v1{batches.PATH}", key, b"[]")
-        batch = asyncio.create_task(door.send("POST", f"/v1{batches.PATH}", key, raw))
+        batch = asyncio.create_task(door.send("POST", f"/v1{batches.PATH}?atomic=true", key, raw))
         while not batch.done():
             await asyncio.sleep(0)
             await door.send("GET", "/livez")

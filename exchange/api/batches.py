@@ -108,7 +108,8 @@ def cut(raw: bytes, *, lines: bool) -> list[str | bytes]:
 
     Each item of an array is JSON; a line need not be. Raises NotJson, BatchTooLong, BodyTooLong.
     """
-    found: list[str | bytes] = [*islice(_lines(raw) if lines else _elements(raw), ITEM_LIMIT + 1)]
+    items: Iterator[str | bytes] = _lines(raw) if lines else _elements(raw)
+    found = [*islice(items, ITEM_LIMIT + 1)]
     if not 1 <= len(found) <= ITEM_LIMIT:
         raise BatchTooLong("There are too many items." if found else "There are no items.")
     if not lines:
