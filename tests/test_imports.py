@@ -1346,7 +1346,7 @@ def test_how_many_rows_there_are_is_not_said_where_nobody_knows(
 
     with rows_shown("import members") as tell:
         tell(1_000, 0)
-    assert re.fullmatch(r"import members: 1,000 rows(, [0-9,]+/s)?\n", capsys.readouterr().err)
+    assert capsys.readouterr().err == "import members: 1,000 rows\n"
 
     bar = progress_bar(Console(file=io.StringIO()))
     bar.add_task("import members", total=None)

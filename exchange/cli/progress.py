@@ -40,7 +40,7 @@ class RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Write it, once it is known."""
-        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed else "")
+        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.completed and task.elapsed else "")
 
 
 def progress_bar(where: Console = console) -> Progress:
