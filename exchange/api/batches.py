@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from exchange.access.callers import KeyHolder
+from exchange.api import bodies
 from exchange.api.bodies import JSON_TYPE, BodyTooLong, canonical_body, media_type, query, raw_body, shaped, wants
 from exchange.api.doors import (
     TagWrong,
@@ -31,16 +32,16 @@ from exchange.api.doors import (
 from exchange.api.problems import DEFECT, ProblemShape, shape_of
 from exchange.api.shapes import Done, Flag
 from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
-from exchange.journal.batch import KeyReused
+from exchange.journal.batch import KeyReused, Outcome
 from exchange.journal.commands import CREATED, Answer, Command, Job
-from exchange.journal.journal import Defect
+from exchange.journal.journal import in_turns
 from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound, Problem
 from exchange.strict_json import NotJson, decoded, parsed
 
 PATH: Final = "/trades:batch"
 NDJSON_TYPE: Final = "application/x-ndjson"
 BODY_LIMIT: Final = 16 * 1024 * 1024
-ELEMENT_LIMIT: Final = 64 * 1024
+ELEMENT_LIMIT: Final = bodies.BODY_LIMIT
 """As much as a single trade's body may have."""
 WHITESPACE: Final = " \t\r\n"
 OPENING: Final = frozenset("[{")
@@ -49,8 +50,6 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 """What tells where items end: strings, in which nothing else does, and what stands between values."""
 ATOMIC_LIMIT: Final = 1_000
 ITEM_LIMIT: Final = 10_000
-TURN: Final = 25
-"""So many items are made ready before others have a turn."""
 SLICE: Final = 1_000
 """So many items at most are in one transaction; between slices other callers are served."""
 
@@ -166,7 +165,7 @@ async def create_trades(request: Request) -> Response:
     # On a thread: sixteen megabytes take seconds, in which others are served.
     values = await asyncio.to_thread(cut, raw, lines=media_type(request) == NDJSON_TYPE)
     if asked.atomic == "true":
-        return await _answer_together(request, _together(request, caller, key, values), dry=dry)
+        return await _answer_together(request, await _together(request, caller, key, values), dry=dry)
     if dry:
         return await _rehearsed_alone(request, caller, values)
     told = _done_alone(request, caller, key, values)
@@ -176,11 +175,11 @@ async def create_trades(request: Request) -> Response:
     return json_response({"data": [result async for results in told for result in results]})
 
 
-def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[str | bytes]) -> Job:
+async def _together(request: Request, caller: KeyHolder, key: str, values: Sequence[str | bytes]) -> Job:
     """Make one job of all items. Raises BatchTooLong, ItemRefused."""
     if len(values) > ATOMIC_LIMIT:
         raise BatchTooLong(f"There are {len(values)} items.")
-    items = [_item(index, value, caller) for index, value in enumerate(values)]
+    items = await _made_ready(values, 0, caller)
     commands: list[Command] = []
     for item in items:
         if isinstance(item.command, Problem):
@@ -224,64 +223,56 @@ async def _done_alone(
 
 
 async def _made_ready(values: Sequence[str | bytes], first: int, caller: KeyHolder) -> list[Item]:
-    ready = []
-    for index, value in enumerate(values, first):
-        if index % TURN == 0:
-            await asyncio.sleep(0)
-        ready.append(_item(index, value, caller))
-    return ready
+    return [_item(index, value, caller) async for index, value in in_turns(enumerate(values, first))]
 
 
 async def _committed(request: Request, caller: KeyHolder, key: str, items: Sequence[Item]) -> list[dict[str, Any]]:
-    jobs = {
-        item.index: _job(request, caller, f"{key}/{item.index}", item, item.command)
-        for item in items
-        if not isinstance(item.command, Problem)
-    }
+    jobs = _jobs(request, caller, f"{key}/", items)
     outcomes = dict(zip(jobs, await office(request).journal.do_all(jobs.values()), strict=True))
-    return [
-        _became(item, item.command if isinstance(item.command, Problem) else outcomes[item.index]) for item in items
-    ]
-
-
-def _became(item: Item, outcome: Answer | Problem | Defect) -> dict[str, Any]:
-    if not isinstance(outcome, Answer):
-        return _told(item.index, outcome)
-    return {"index": item.index, "status": outcome.status, "body": orjson.loads(outcome.body)}
+    return [_became(item, outcomes, lambda answer: orjson.loads(answer.body)) for item in items]
 
 
 async def _rehearsed_alone(request: Request, caller: KeyHolder, values: Sequence[str | bytes]) -> Response:
-    items = [_item(index, value, caller) for index, value in enumerate(values)]
+    items = await _made_ready(values, 0, caller)
     # No request's key has a space: what is rehearsed is never taken for something done before.
-    jobs = {
-        item.index: _job(request, caller, f" {item.index}", item, item.command)
-        for item in items
-        if not isinstance(item.command, Problem)
-    }
+    jobs = _jobs(request, caller, " ", items)
     rehearsal = await office(request).journal.rehearse(list(jobs.values()))
     outcomes = dict(zip(jobs, rehearsal.outcomes, strict=True))
-    told = []
-    for item in items:
-        outcome = item.command if isinstance(item.command, Problem) else outcomes[item.index]
-        if isinstance(outcome, Answer):
-            body = would_answer(outcome, rehearsal.position)["would_answer"]
-            told.append({"index": item.index, "status": outcome.status, "body": body})
-        else:
-            told.append(_told(item.index, outcome))
+
+    def would(answer: Answer) -> Any:
+        return would_answer(answer, rehearsal.position)["would_answer"]
+
+    told = [_became(item, outcomes, would) for item in items]
     return json_response({"dry_run": True, "as_of_position": rehearsal.position, "status": 200, "would_answer": told})
 
 
-def _job(request: Request, caller: KeyHolder, key: str, item: Item, command: Command) -> Job:
-    digest = request_hash(request, item.canonical)
-    return Job((command,), caller, key, digest, CREATED, request_id=request.scope["request_id"])
+def _jobs(request: Request, caller: KeyHolder, key: str, items: Sequence[Item]) -> dict[int, Job]:
+    """Make a job of each item that has no problem already, by its index, which its key ends with."""
+    request_id = request.scope["request_id"]
+    return {
+        item.index: Job(
+            (item.command,),
+            caller,
+            f"{key}{item.index}",
+            request_hash(request, item.canonical),
+            CREATED,
+            request_id=request_id,
+        )
+        for item in items
+        if not isinstance(item.command, Problem)
+    }
+
+
+def _became(item: Item, outcomes: Mapping[int, Outcome], body: Callable[[Answer], Any]) -> dict[str, Any]:
+    """Tell what became of an item, or what it was refused for before."""
+    outcome = item.command if isinstance(item.command, Problem) else outcomes[item.index]
+    if isinstance(outcome, Answer):
+        return {"index": item.index, "status": outcome.status, "body": body(outcome)}
+    shape = shape_of(outcome) if isinstance(outcome, Problem) else DEFECT
+    return {"index": item.index, "status": shape["status"], "problem": shape}
 
 
 def _refused(index: int, problem: Problem) -> ItemRefused:
     faults = [Fault(f"/{index}{fault.pointer}", fault.rule) for fault in problem.faults]
     detail = f"Item {index}: {problem.title()} {problem.detail}".strip()
     return ItemRefused(detail, *(faults or [Fault(f"/{index}", problem.detail or problem.title())]))
-
-
-def _told(index: int, problem: Exception) -> dict[str, Any]:
-    shape = shape_of(problem) if isinstance(problem, Problem) else DEFECT
-    return {"index": index, "status": shape["status"], "problem": shape}

@@ -19,13 +19,11 @@ from exchange.journal.batch import KeyReused
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.events import canonical
-from exchange.journal.journal import Defect, Journal
+from exchange.journal.journal import Defect, Journal, in_turns
 from exchange.problems import Problem, Unavailable
 from exchange.texts import is_formula
 
 SLICE: Final = 1_000
-TURN: Final = 25
-"""So many rows are made ready before the journal has a turn."""
 HOLDER: Final = "exchange/import"
 """Rows are the exchange's, whoever sends them: the same row by another operator is there already."""
 
@@ -184,12 +182,7 @@ class _Sending:
                 await sent
 
     async def _made_ready(self, rows: Iterable[Row]) -> list[Passage]:
-        ready = []
-        for number, row in enumerate(rows):
-            if number % TURN == 0:
-                await asyncio.sleep(0)
-            ready.append(self._passage(row))
-        return ready
+        return [self._passage(row) async for row in in_turns(rows)]
 
     def _passage(self, row: Row) -> Passage:
         try:

@@ -6,8 +6,8 @@ While one batch commits, the next gathers: nobody is kept waiting for others to 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple, Self
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final, NamedTuple, Self, TypeVar
 
 from exchange.journal.batch import Outcome, Rehearsal
 from exchange.journal.commands import Answer, Job
@@ -18,8 +18,12 @@ from exchange.problems import Problem, Unavailable
 
 TRIES: Final = 4
 PAUSE_S: Final = 0.2
+TURN: Final = 25
+"""So many items are made ready before others have a turn."""
 HELD_BACK_S: Final = 0.002
 """So long at most the answers of a batch are held back while the next is begun."""
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +167,14 @@ class Journal:
             self._watch.batch_done([waiting.job for waiting in batch], outcomes, seconds)
         except Exception:
             log.exception("A batch could not be noted")
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """Give what is to be made ready for the journal, and let it and others have a turn now and then."""
+    for number, item in enumerate(items):
+        if number % TURN == 0:
+            await asyncio.sleep(0)
+        yield item
 
 
 async def _outcome(answer: asyncio.Future[Answer]) -> Answer | Problem | Defect:

@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: one connection of its own, through asyncpg, with one statement for all that a batch writes."""
+"""The store on PostgreSQL: one connection of its own, through asyncpg, with two statements for all that a batch writes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
