@@ -338,6 +338,22 @@ def test_a_batch_whose_client_has_gone_stops_and_is_done_to_its_end_when_it_is_s
     assert answer.count(b'"status":201') == items
 
 
+def test_a_batch_that_is_answered_as_a_whole_stops_too_where_its_client_has_gone(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    items, counted = 8_000, "SELECT count(*) FROM trade"
+    with open_shop(sqlite_url, tmp_path) as shop:
+        body = orjson.dumps([listed(shop.offer) | {"contract_number": f"HT-{n}"} for n in range(items)])
+        with shop.connect() as client:
+            client.sendall(shop.head("POST /v1/trades:batch", "k", "application/json", len(body)) + body)
+            while ask(sqlite_url, counted) == [(0,)]:
+                time.sleep(0.01)
+        shop.wait_until("exchange_requests_in_flight", 1)
+        [(stopped_at,)] = ask(sqlite_url, counted)
+
+    assert 0 < stopped_at < items
+
+
 def test_a_connection_that_is_being_left_is_left_once(sqlite_url: str) -> None:
     chosen = Settings(database_url=sqlite_url)
 

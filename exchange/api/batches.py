@@ -29,6 +29,7 @@ from exchange.api.doors import (
     would_answer,
     writer,
 )
+from exchange.api.following import vanished
 from exchange.api.problems import DEFECT, ProblemShape, shape_of
 from exchange.api.shapes import Done, Flag
 from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
@@ -209,17 +210,23 @@ async def _done_alone(
     Where the client goes away, no more is begun; what is done stays, and is told again where the batch is sent again.
     """
     committing: asyncio.Task[list[dict[str, Any]]] | None = None
+    gone = asyncio.create_task(vanished(request.receive))
     start = 0
-    while start < len(values) and not await request.is_disconnected():
-        # No slice is larger than what the queue takes: items of a batch that was taken are not turned away for its own length.
-        size = max(1, min(SLICE, office(request).journal.room(caller.holder)))
-        items = await _made_ready(values[start : start + size], start, caller)
-        start += size
-        if committing is not None:
-            yield await committing
-        committing = asyncio.create_task(_committed(request, caller, key, items))
-    if committing is not None:
+    try:
+        while start < len(values):
+            # No slice is larger than what the queue takes: items of a batch that was taken are not turned away for its own length.
+            size = max(1, min(SLICE, office(request).journal.room(caller.holder)))
+            items = await _made_ready(values[start : start + size], start, caller)
+            start += size
+            if committing is not None:
+                yield await committing
+            if gone.done():
+                return
+            committing = asyncio.create_task(_committed(request, caller, key, items))
+        assert committing is not None, "a batch has items"
         yield await committing
+    finally:
+        gone.cancel()
 
 
 async def _made_ready(values: Sequence[str | bytes], first: int, caller: KeyHolder) -> list[Item]:
