@@ -26,6 +26,7 @@ from exchange.clock import instant_text
 from exchange.columns import Sort, Stored
 from exchange.database import Database, connect_sqlite
 from exchange.identifiers import KeyId, MemberId, PersonId, TradeId
+from exchange.journal import batch as journal_batch
 from exchange.journal import postgres, statements
 from exchange.journal import work as journal_work
 from exchange.journal.asks import Add, Ask, Change, Insert, Load
@@ -81,6 +82,14 @@ def exchange() -> Iterator[Exchange]:
 def stored(database_url: str) -> Iterator[Exchange]:
     with Exchange.at(database_url) as made:
         yield made
+
+
+@pytest.fixture(params=[1, 2, journal_batch.AT_ONCE])
+def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let what so many commands insert be written before the next are decided."""
+    commands: int = request.param
+    monkeypatch.setattr(journal_batch, "AT_ONCE", commands)
+    return commands
 
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -169,6 +178,7 @@ def test_a_command_that_the_database_refuses_fails_alone_by_halves(stored: Excha
     assert [batch.last - batch.first for batch in stored.batches()][-2:] == [1, 0]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_neighbours_of_all_sorts_of_poison_are_answered_as_if_they_were_alone(stored: Exchange) -> None:
     hows = ["fine", "needs", "fine", "decide", "check", "fine", "number", "long", "check", "fine"]
     jobs = jobs_of(stored, *hows)
@@ -251,6 +261,7 @@ def test_keys_are_unique_for_their_holder_only(exchange: Exchange) -> None:
 # Neighbours in a batch
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_command_finds_what_its_neighbours_in_the_batch_have_made(stored: Exchange) -> None:
     owner, buyer = stored.a_member(), stored.a_member()
     offer = stored.a_listing(owner)
@@ -273,6 +284,7 @@ def test_a_command_finds_what_its_neighbours_in_the_batch_have_made(stored: Exch
     assert stored.batches()[-1].last - stored.batches()[-1].first == 3
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_whole_membership_fits_into_one_batch(stored: Exchange) -> None:
     company = stored.a_company()
     assert company.uscc is not None
@@ -337,6 +349,30 @@ def test_a_batch_costs_the_same_statements_however_many_commands_it_has(
 
     assert owner.id
     assert many == one <= 30
+
+
+def test_what_a_large_batch_inserts_is_written_on_the_way_and_nothing_where_it_is_rehearsed(
+    exchange: Exchange, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer, buyer = exchange.a_listing(), exchange.a_member()
+    take = TakeListing(offer.id, 1, a_price(), "use")
+    jobs = [Job((take,), buyer.by, f"take {n}", b"") for n in range(2 * at_once + 1)]
+    asked: list[Ask] = []
+    do = MemoryStore._do
+
+    def noted(store: MemoryStore, ask: Ask) -> Any:
+        asked.append(ask)
+        return do(store, ask)
+
+    monkeypatch.setattr(MemoryStore, "_do", noted)
+
+    asyncio.run(exchange.store.rehearse(jobs))
+    assert all(isinstance(ask, Load) for ask in asked)
+    asyncio.run(exchange.store.run(jobs))
+
+    written = [len(ask.rows) for ask in asked if isinstance(ask, Insert) and ask.schema.model is Event]
+    assert written == [at_once, at_once, 1]
+    assert len(exchange.records(Trade)) == len(jobs)
 
 
 ROLLED = (Measure.CONTRACTED, Dimension.BUYER, "4711", date(2026, 3, 2), date(2026, 3, 2))
@@ -1377,6 +1413,7 @@ def test_a_batch_on_sqlite_is_decided_on_a_thread_of_the_stores_own(sqlite_url: 
 # N trades at once
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_batch_equals_the_same_trades_one_by_one(database_url: str) -> None:
     def trades(exchange: Exchange) -> tuple[list[tuple[Command, Caller, str | None]], Party]:
         owner = exchange.a_member()

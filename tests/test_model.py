@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, TypeVar
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -32,7 +33,8 @@ from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.tables import Role
 from exchange.columns import Told
 from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
-from exchange.journal.batch import Outcome
+from exchange.journal import batch
+from exchange.journal.batch import AT_ONCE, Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command
 from exchange.journal.events import canonical
@@ -701,6 +703,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self, data: Any) -> None:
         """Begin with two operators and four members of long standing, of whom three sell."""
         self.draw = data.draw
+        patch.object(batch, "AT_ONCE", self.draw(st.sampled_from((AT_ONCE, 1, 2, 3)))).start()
         self.want(CreateKey(Role.OPERATOR, "Li", "a" * 64), Caller.SYSTEM)
         operator = self.wishes.operator()
         self.want(CreateKey(Role.OPERATOR, "Wang", "b" * 64), operator)
@@ -1144,6 +1147,7 @@ class Machine(RuleBasedStateMachine):
             assert [table for table in rebuilt if table.differing] == []
 
     def close(self) -> None:
+        patch.stopall()
         self.exchange.close()
 
 

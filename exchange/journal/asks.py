@@ -1,4 +1,4 @@
-"""What a batch asks of its store: rows by key, and at the end the changes to write."""
+"""What a batch asks of its store: rows by key, and what is to be written."""
 
 from typing import Any, NamedTuple
 

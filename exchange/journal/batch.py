@@ -1,7 +1,7 @@
 """The batch without input and output: a generator that asks for rows, decides job by job, and says what to write.
 
 A store drives it: it begins a transaction, locks the head, answers each list of loads with one list of records per load, executes the
-last list, commits. So the same decisions run on PostgreSQL, on SQLite and on plain dictionaries.
+lists of writes in their order, commits. So the same decisions run on PostgreSQL, on SQLite and on plain dictionaries.
 """
 
 import logging
@@ -39,6 +39,8 @@ Steps = Generator[list[Ask], list[list[Record]], list[Outcome]]
 
 CLOCK_TOLERANCE: Final = timedelta(seconds=60)
 TICK: Final = timedelta(microseconds=1)
+AT_ONCE: Final = 250
+"""So many commands of a large batch are decided before what they insert is written: a store writes while the next are decided."""
 MAX_ROUNDS: Final = 8
 """How often a command may be decided anew because a neighbour changed what it needs."""
 
@@ -70,7 +72,7 @@ def drive(steps: Generator[list[Ask], list[list[Record]], T], do: Callable[[Ask]
 
 def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, kept: Kept) -> Steps:
     """Decide these jobs in order; return one outcome each. What the last batch kept is used, and what this one leaves is kept."""
-    first, work, outcomes = yield from _decided(jobs, now, chance, kept)
+    first, work, outcomes = yield from _decided(jobs, now, chance, kept, writing=True)
     if work.head.position >= first:
         work.change(work.head, recorded_at=work.now)
         work.insert(
@@ -88,24 +90,31 @@ def transact(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, k
 
 def rehearse(jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance) -> Generator[list[Ask], Any, Rehearsal]:
     """Decide these jobs in order as if they were to happen, and write nothing."""
-    first, _, outcomes = yield from _decided(jobs, now, chance, Kept())
+    first, _, outcomes = yield from _decided(jobs, now, chance, Kept(), writing=False)
     return Rehearsal(first - 1, outcomes)
 
 
 def _decided(
-    jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, kept: Kept
+    jobs: Sequence[Job], now: Callable[[], datetime], chance: Chance, kept: Kept, *, writing: bool
 ) -> Generator[list[Ask], list[list[Record]], tuple[int, UnitOfWork, list[Outcome]]]:
-    """Decide jobs in order; give the first position that they could take, the work they came to, and one outcome each."""
+    """Decide jobs in order; give the first position that they could take, the work they came to, and one outcome each.
+
+    Where it is `writing`, what many commands insert is written on the way; the rest is in the work.
+    """
     head_schema = schema_of(Head)
     [[record]] = yield [Load(head_schema, head_schema.key, [HEAD_ID])]
     work = UnitOfWork(head_schema.row(*record), instant_after(record, now()), chance)
     kept.hand_to(work)
     failures = yield from _gather([(job.caller, _needs(job, work)) for job in jobs], work)
     first = work.head.position + 1
+    written = work.head.position
     outcomes = []
     for job, failure in zip(jobs, failures, strict=True):
         outcome = failure or (yield from _decide(job, work))
         outcomes.append(outcome)
+        if writing and work.head.position - written >= AT_ONCE:
+            yield work.inserts()
+            written = work.head.position
     return first, work, outcomes
 
 

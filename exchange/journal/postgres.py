@@ -121,22 +121,31 @@ async def _holding_the_head(connection: "asyncpg.Connection[Any]") -> AsyncItera
 
 
 async def _drive(connection: "asyncpg.Connection[Any]", steps: Generator[list[Ask], list[list[Record]], T]) -> T:
+    """Answer a batch's loads. What it writes is on its way while the batch goes on, and done before the next statement and at the end."""
+    writing: asyncio.Task[None] | None = None
+    answer: list[list[Record]] | None = None
     try:
-        asks = next(steps)
         while True:
-            asks = steps.send(await _do(connection, asks))
+            asks = next(steps) if answer is None else steps.send(answer)
+            if writing is not None:
+                await writing
+            answer = [await _load(connection, *ask) for ask in asks if isinstance(ask, Load)]
+            writes = [ask for ask in asks if not isinstance(ask, Load)]
+            writing = asyncio.create_task(_write(connection, writes)) if writes else None
+            await asyncio.sleep(0)  # on its way, before more is decided
     except StopIteration as done:
         outcome: T = done.value
         return outcome
+    finally:
+        if writing is not None:
+            await writing
 
 
-async def _do(connection: "asyncpg.Connection[Any]", asks: list[Ask]) -> list[list[Record]]:
-    """Answer the loads; write all that is inserted with one statement, and all else, which may refer to it, with the next."""
-    found = [await _load(connection, *ask) for ask in asks if isinstance(ask, Load)]
-    for _, writes in groupby((ask for ask in asks if not isinstance(ask, Load)), lambda ask: isinstance(ask, Insert)):
+async def _write(connection: "asyncpg.Connection[Any]", asks: list[Insert | Change | Add]) -> None:
+    """Write all that is inserted with one statement, and all else, which may refer to it, with the next."""
+    for _, writes in groupby(asks, lambda ask: isinstance(ask, Insert)):
         parts, rows = zip(*map(_part, writes), strict=True)
         await connection.fetch(statements.write(parts), *rows)
-    return found
 
 
 async def _load(connection: "asyncpg.Connection[Any]", schema: Schema, by: Columns, values: list[Any]) -> list[Record]:

@@ -222,14 +222,19 @@ class UnitOfWork:
             step, *arguments = self._undo.pop()
             step(self, *arguments)
 
-    def asks(self) -> list[Ask]:
-        """Say what must be written, in an order in which every reference finds its target."""
-        asks: list[Ask] = []
-        asks.extend(
+    def inserts(self) -> list[Ask]:
+        """Say what must be inserted so far, in an order in which every reference finds its target; from now on it is what a store found."""
+        asks: list[Ask] = [
             Insert(schema, list(rows.values()))
             for schema, rows in sorted(self.inserted.items(), key=_in_table_order)
             if rows
-        )
+        ]
+        self.inserted.clear()
+        return asks
+
+    def asks(self) -> list[Ask]:
+        """Say what must be written at the end, in an order in which every reference finds its target."""
+        asks = self.inserts()
         asks.extend(
             Change(
                 schema,
