@@ -1,6 +1,5 @@
 """The ASGI application: rooms opened, routes added, and everything given back at the end."""
 
-import gc
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -61,8 +60,6 @@ ONLY_FROM_HERE: Final = (
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """What the docs may load and ask: nothing of another host."""
-GARBAGE_THRESHOLD: Final = 10_000
-"""So many objects are made before the youngest are looked through."""
 ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 
 
@@ -84,11 +81,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)
                 app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
-                # What has been made by now stays: the collector need not look at it again. What is made later is mostly gone when its request
-                # is: to look less often spares a twentieth of the time, and what goes in circles waits a little longer.
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
                 yield
         finally:
             await database.close()
