@@ -22,6 +22,8 @@ WITHOUT_JOURNAL: Final = ("-m", "benchmarks.without_journal", *SERVE[2:])
 LOG_LIMIT: Final = 16 * MIB
 READY_WITHIN_S: Final = 60.0
 OK: Final = 200
+RATES: Final = {"EXCHANGE_RATE_PER_KEY": "1000000000", "EXCHANGE_RATE_PER_ADDRESS": "1000000000"}
+"""The load comes from one address, and where a pair of members is hot from one key: it is counted as always, and never too much."""
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ def served(url: str, *arguments: str, how: Sequence[str] = SERVE) -> Iterator[Se
             subprocess.Popen(
                 [sys.executable, *how, *arguments],
                 cwd=ROOT,
-                env=_environment() | {"EXCHANGE_DATABASE_URL": url},
+                env=_environment() | RATES | {"EXCHANGE_DATABASE_URL": url},
                 stdout=subprocess.PIPE,
                 stderr=written,
                 text=True,

@@ -36,6 +36,7 @@ from exchange.api import (
 from exchange.api.doors import Office, Route, add
 from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
+from exchange.api.rates import Rates
 from exchange.api.reception import Reception, places
 from exchange.database import Database
 from exchange.journal.journal import Journal
@@ -80,7 +81,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)
-                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
+                rates = Rates(chosen.rate_per_key, chosen.rate_per_address)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), rates)
                 yield
         finally:
             await database.close()

@@ -11,6 +11,7 @@
     ├── TooLarge              the body is longer than allowed                413
     ├── UnsupportedMedia      the body is of another type than allowed       415
     ├── Invalid               a rule about the values is broken              422
+    ├── TooOften              who asks has asked too often                   429
     └── Unavailable           not now; the same request may pass later       503
 
 The class is the type, its docstring the title, its text the detail; `remedy` says what to do. Doors map the kinds to a status or an exit code.
@@ -112,6 +113,20 @@ class UnsupportedMedia(Problem):
 
 class Invalid(Problem):
     """A value breaks a rule."""
+
+
+class TooOften(Problem):
+    """Too many requests came from here."""
+
+    remedy = "Wait for as many seconds as `Retry-After` says; many trades go in one request: POST /v1/trades:batch."
+
+    def __init__(self, detail: str = "", policy: str = "", limit: int = 0, window_s: int = 60, wait_s: int = 1) -> None:
+        """Take what was counted, how many are allowed in how many seconds, and in how many it can be tried again."""
+        super().__init__(detail)
+        self.policy = policy
+        self.limit = limit
+        self.window_s = window_s
+        self.wait_s = wait_s
 
 
 class Unavailable(Problem):

@@ -89,6 +89,16 @@ class Settings(BaseSettings):
         description="seconds in which a client must have sent a whole request, and after which one that takes nothing of its answer is left",
     )
     connection_limit: int = Field(10_000, gt=0, description="connections that may be open before new ones get 503")
+    rate_per_key: int = Field(
+        60_000,
+        ge=0,
+        description="requests a minute that one key may send to a process before it gets 429; `0`: no limit",
+    )
+    rate_per_address: int = Field(
+        600_000,
+        ge=0,
+        description="requests a minute that one address may send to a process before it gets 429; `0`: no limit",
+    )
     drain_s: float = Field(
         0,
         ge=0,

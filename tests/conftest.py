@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import signal
 from collections.abc import Iterator
 from itertools import count
@@ -49,6 +50,18 @@ def _own_log() -> Iterator[None]:
         root.handlers[:] = before
         root.setLevel(levels[0])
         own.setLevel(levels[1])
+
+
+ISSUED = re.compile("exk_[0-9a-f]{72}")
+"""What every key that is issued anywhere in these tests looks like."""
+
+
+@pytest.fixture(autouse=True)
+def _no_key_in_any_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """See that no test has this process log a key; `serving.served` sees the same of servers of their own."""
+    yield
+    written = logging.Formatter()
+    assert not [record.name for record in caplog.get_records("call") if ISSUED.search(written.format(record))]
 
 
 def migrated(url: str) -> str:

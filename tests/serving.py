@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import sqlite3
 import subprocess
@@ -54,6 +55,7 @@ def served(url: str, folder: Path, *arguments: str, **settings: str) -> Iterator
             yield Served(running, first.split()[2], log)
         finally:
             running.kill()
+            assert not re.search(rb"exk_[0-9a-f]{72}", log.read_bytes()), "a key is in the server's log"
 
 
 def a_secret(place: Exchange, role: Role, person: str = "Li", uscc: str | None = None) -> str:

@@ -64,6 +64,11 @@ def test_no_secret_and_no_name_is_ever_logged(database_url: str, tmp_path: Path)
             assert client.get("/v1/members", headers={"Authorization": f"Basic {MARK}"}).status_code == 401
             assert client.get("/livez", headers={"X-Request-ID": f"{MARK} {MARK}"}).status_code == 200
             assert client.request("PROPFIND", f"/{MARK}").status_code == 404
+            figures = client.get("/metrics").text
+        arguments = Path(f"/proc/{server.process.pid}/cmdline").read_text(encoding="utf-8")
+        for shown in (figures, arguments):
+            assert MARK not in shown
+            assert operator not in shown
         host, _, port = server.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(port))) as raw:
             raw.sendall(f"GET /{MARK} HTTP/9.9\r\n{MARK}\x00: {MARK}\r\n\r\n".encode())
@@ -87,7 +92,7 @@ def test_no_secret_and_no_name_is_ever_logged(database_url: str, tmp_path: Path)
     )
     assert (requests[failed["request_id"]]["status"], requests[failed["request_id"]]["problem"]) == (500, "defect")
     assert [line["event"] for line in lines if line["level"] == "error" and "request_id" not in line] == []
-    assert len(requests) == 13
+    assert len(requests) == 14
     assert any(line["event"] == "batch" and line["commands"] == 1 for line in lines)
 
 

@@ -26,10 +26,11 @@ ERRORS: Final = {
     413: "The body is longer than allowed.",
     415: "The body is not of the type that is needed.",
     422: "A value breaks a rule, or the key was used for another request.",
+    429: "Too many requests came from this key or this address in this minute.",
     500: "The service failed at this request: a defect.",
     503: "Not now: send the same request with the same key again.",
 }
-ALWAYS: Final = (500, 503)
+ALWAYS: Final = (429, 500, 503)
 """What can befall any request."""
 
 TAG: Final = {
@@ -54,9 +55,21 @@ TAG_HEADER: Final = {
     "schema": {"type": "string", "examples": ['"9120"']},
 }
 
+RETRY_AFTER: Final = {"Retry-After": {"description": "After how many seconds.", "schema": {"type": "string"}}}
 HEADERS: Final = {
     401: {"WWW-Authenticate": {"description": "How to say who asks.", "schema": {"type": "string"}}},
-    503: {"Retry-After": {"description": "After how many seconds.", "schema": {"type": "string"}}},
+    429: RETRY_AFTER
+    | {
+        "RateLimit-Policy": {
+            "description": "What is counted, `q` how many are allowed in `w` seconds (draft-ietf-httpapi-ratelimit-headers).",
+            "schema": {"type": "string", "examples": ['"key";q=60000;w=60']},
+        },
+        "RateLimit": {
+            "description": "`r` of them are left for `t` seconds.",
+            "schema": {"type": "string", "examples": ['"key";r=0;t=12']},
+        },
+    },
+    503: RETRY_AFTER,
 }
 
 KEY_HEADER: Final = {

@@ -20,6 +20,7 @@ from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
 from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
+from exchange.api.rates import Rates, address_of
 from exchange.api.refusals import Refusals
 from exchange.api.shapes import Flag
 from exchange.clock import business_day
@@ -84,6 +85,7 @@ class Office:
     now: Callable[[], datetime]
     cursor_secret: bytes
     watch: HeadWatch
+    rates: Rates
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
     refusals: Refusals = field(default_factory=Refusals)
@@ -101,14 +103,18 @@ def office(request: Request) -> Office:
 
 
 async def authenticated(request: Request, roles: frozenset[Role], cache_s: float = CALLER_CACHE_S) -> KeyHolder:
-    """Say who asks, as known no longer than `cache_s` seconds ago. Raises Unauthenticated, RoleLacksRoute."""
+    """Say who asks, as known no longer than `cache_s` seconds ago. Raises TooOften, Unauthenticated, RoleLacksRoute."""
+    place, address = office(request), address_of(request.scope)
+    place.rates.addresses.require(address)
     given = request.headers.getlist("authorization")
     scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
     digest = secret_hash(text) if scheme.lower() == "bearer" else None
-    caller = await _caller(office(request), digest, cache_s) if digest else None
+    caller = await _caller(place, digest, cache_s) if digest else None
     if caller is None:
+        await place.rates.failed(address)
         raise Unauthenticated("No live key was sent.")
     request.scope["caller"] = caller
+    place.rates.keys.require(caller.key_id)
     if caller.role not in roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
     return caller

@@ -25,6 +25,7 @@ from exchange.problems import (
     PreconditionFailed,
     Problem,
     TooLarge,
+    TooOften,
     TooSlow,
     Unauthenticated,
     Unavailable,
@@ -60,6 +61,7 @@ STATUS: Final[dict[type[Problem], int]] = {
     TooLarge: 413,
     UnsupportedMedia: 415,
     Invalid: 422,
+    TooOften: 429,
     Unavailable: 503,
 }
 
@@ -127,6 +129,12 @@ def respond(problem: Problem, headers: dict[str, str] | None = None) -> Response
 def _headers(problem: Problem) -> dict[str, str]:
     if isinstance(problem, Unavailable):
         return {"Retry-After": str(problem.retry_after_s)}
+    if isinstance(problem, TooOften):
+        return {
+            "Retry-After": str(problem.wait_s),
+            "RateLimit-Policy": f'"{problem.policy}";q={problem.limit};w={problem.window_s}',
+            "RateLimit": f'"{problem.policy}";r=0;t={problem.wait_s}',
+        }
     return CHALLENGE if isinstance(problem, Unauthenticated) else {}
 
 

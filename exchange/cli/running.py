@@ -36,6 +36,7 @@ from exchange.problems import (
     PreconditionFailed,
     Problem,
     TooLarge,
+    TooOften,
     TooSlow,
     Unauthenticated,
     Unavailable,
@@ -65,6 +66,7 @@ EXIT_CODES: Final[dict[type[Problem], int]] = {
     NotFound: 5,
     Conflict: 6,
     PreconditionFailed: 6,
+    TooOften: 7,
     Unavailable: 7,
 }
 """How a refusal ends a command, by its kind."""
