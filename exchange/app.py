@@ -119,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         figures,
         app.state,
         access_log=chosen.access_log,
+        hosts=chosen.host_names,
     )
     return app
 
