@@ -118,3 +118,27 @@ def test_a_rule_of_bandit_is_put_aside_in_code_only_with_its_reason() -> None:
 
     assert 'select = ["ALL"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert [line for line in aside if not re.search(r"noqa: [A-Z0-9, ]+ - \w+", line)] == []
+
+
+# The threat model
+
+
+MODEL = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`(test_\w+)::(test_\w+)`", MODEL)
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in NAMED}))
+def test_every_test_that_the_threat_model_names_is_there(module: str) -> None:
+    text = (ROOT / "tests" / f"{module}.py").read_text(encoding="utf-8")
+    there = re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)
+
+    assert sorted({name for where, name in NAMED if where == module} - set(there)) == []
+
+
+def test_every_row_of_the_threat_model_names_a_test_and_all_ten_risks_have_a_row() -> None:
+    rows = [line for line in MODEL.splitlines() if line.startswith("| ") and "shown by" not in line]
+    risks = [int(found.group(1)) for row in rows if (found := re.match(r"\| API([0-9]+) ", row))]
+
+    assert risks == list(range(1, 11))
+    assert [row for row in rows if not re.search(r"`test_\w+::test_\w+` \|$", row)] == []
+    assert sum(MODEL.count(f"`{word}") for word in ("test_", "tests/")) == len(NAMED), "Write `file::test`."
