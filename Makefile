@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
-# In how many processes `make test` runs the tests.
-JOBS ?= auto
+# In how many processes `make test` runs the tests: one more than there are processors, as many tests wait for a server or a disk.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
@@ -32,7 +32,7 @@ test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	@if test -f .pytest_cache/postgres-ran; then $(BIN)/coverage report --fail-under=100; \
 	else $(BIN)/coverage report; echo "Coverage is not required: the PostgreSQL half was skipped."; fi
