@@ -37,7 +37,7 @@ from exchange.journal.postgres import PostgresStore
 from exchange.journal.queries import present
 from exchange.trades.commands import TakeListing
 
-CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "10"))
+CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "6"))
 """Of each kind, on each database."""
 SEED: Final = os.environ.get("EXCHANGE_SEED") or secrets.token_hex(4)
 """Of the moments; give the one that a failed run has printed to have its moments again."""
