@@ -216,15 +216,25 @@ def serves(tree: Path, own: Path, url: str) -> None:
     assert sorted(tree.rglob("*")) == before
 
 
+def test_neither_the_service_nor_the_question_whether_it_is_well_needs_a_shell() -> None:
+    assert [command_of(word)[0] for word in ("ENTRYPOINT", "CMD", "HEALTHCHECK")] == ["python", "serve", "python"]
+    code = [path.read_text(encoding="utf-8") for path in (ROOT / "exchange").rglob("*.py")]
+    assert not any("shell=True" in text or "os.system" in text for text in code)
+
+
 # Compose
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    if importlib.util.find_spec("yaml") is None:
+        pytest.skip("PyYAML comes with the development tools on most versions of Python, not on this one.")
+    yaml: Any = importlib.import_module("yaml")
+    return list(yaml.safe_load_all((ROOT / name).read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    if importlib.util.find_spec("yaml") is None:
-        pytest.skip("PyYAML comes with the development tools on most versions of Python, not on this one.")
-    yaml: Any = importlib.import_module("yaml")
-    read: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    [read] = documents("compose.yaml")
     return read
 
 
@@ -293,6 +303,43 @@ def test_the_role_that_compose_makes_can_upgrade_and_is_no_superuser(
 
     assert asyncio.run(look()) == (False, False, True, "UTF8")
     postgres.drop_database("exchange")
+
+
+# Kubernetes
+
+
+def test_in_kubernetes_it_is_shut_in_as_much_and_given_time_to_stop() -> None:
+    deployment, service = documents("docs/deploy/kubernetes.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    own = pod["securityContext"]
+
+    assert (own["runAsNonRoot"], own["runAsUser"], own["runAsGroup"]) == (True, USER, USER)
+    assert own["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    for container in containers:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert {setting["name"] for setting in container["env"]} <= SETTINGS
+        files = [one["value"] for one in container["env"] if one["name"].endswith(FILE_SUFFIX)]
+        assert all(file.startswith("/run/secrets/exchange/") for file in files)
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/run/secrets/exchange"}
+    drain = [int(one["value"]) for one in containers[-1]["env"] if one["name"] == "EXCHANGE_DRAIN_S"]
+    assert pod["terminationGracePeriodSeconds"] > sum(drain) + Settings.model_fields["stop_s"].default
+    assert [container.get("args") for container in containers] == [["db", "upgrade"], None]
+    assert (
+        containers[-1]["readinessProbe"]["httpGet"]["path"],
+        containers[-1]["livenessProbe"]["httpGet"]["path"],
+    ) == (
+        "/readyz",
+        "/livez",
+    )
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
 # systemd
