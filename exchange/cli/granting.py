@@ -311,7 +311,8 @@ async def look(connection: "asyncpg.Connection[Any]", roles: dict[Part, str]) ->
     )
 
 
-async def _granted(database: Database, roles: dict[Part, str], logins: list[Login], *, dry_run: bool) -> list[str]:
+async def granted(database: Database, roles: dict[Part, str], logins: list[Login], *, dry_run: bool) -> list[str]:
+    """Make what is there into what is wanted, in one transaction; give the SQL that it takes. Raises GrantRefused."""
     connection = await asyncpg.connect(database.dsn)
     try:
         async with connection.transaction():
@@ -372,7 +373,7 @@ def grant(
                 raise NoRoles(f"{place.database} is a file.")
             if await revisions.current(place.database) is not None:
                 await revisions.require_current(place.database)
-            return await _granted(place.database, roles, logins, dry_run=dry_run)
+            return await granted(place.database, roles, logins, dry_run=dry_run)
 
     for statement in wait(work()):
         console.print(f"{_unsaid(statement)};")
