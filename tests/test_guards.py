@@ -18,11 +18,12 @@ from doors import OPERATIONS, WRITES, opened
 from exchanges import Exchange
 from filled import live
 from sqlalchemy.engine import make_url
+from tampering import granted
 
 from exchange.cli import granting
 from exchange.cli.granting import Login, Part, service_may
 from exchange.columns import Sort, Stored
-from exchange.database import Database, connect_sqlite
+from exchange.database import connect_sqlite
 from exchange.identifiers import TradeId
 from exchange.regulator import integrity
 from exchange.trades.commands import CorrectTrade
@@ -111,10 +112,8 @@ def url_of(url: str, part: Part) -> str:
 
 def grant(url: str) -> list[str]:
     """Make the roles, all of which may connect, and grant; give the SQL that it took."""
-    logins = [
-        Login(ROLES[part], granting.verifier("p" * 16, b"s" * 16)) for part in (Part.OWNER, Part.APP, Part.READER)
-    ]
-    return asyncio.run(granting.granted(Database(url), ROLES, logins, dry_run=False))
+    parts = (Part.OWNER, Part.APP, Part.READER)
+    return granted(url, ROLES, [Login(ROLES[part], granting.verifier("p" * 16, b"s" * 16)) for part in parts])
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +312,27 @@ def test_whatever_the_service_does_it_does_as_the_role_that_serves(postgres_url:
                 answer = door.ask("GET", path, door.operator)
                 assert answer.status_code < 500, (operation, answer.text)
         assert [finding for finding in door.place.read(integrity.check) if finding.offending] == []
+
+
+@pytest.mark.postgres
+def test_a_backup_is_taken_by_the_role_that_serves_and_restored_by_the_owner(
+    line: CommandLine, postgres: Cluster, postgres_url: str, tmp_path: Path
+) -> None:
+    grant(postgres_url)
+    line.use(url_of(postgres_url, Part.APP))
+    line.a_key()
+    line.done("backup", tmp_path / "kept")
+    postgres.create_database("restored_by_owner")
+    try:
+        restored = postgres.url("restored_by_owner")
+        grant(restored)
+        line.use(url_of(restored, Part.OWNER))
+        line.done("restore", tmp_path / "kept")
+        line.done("db", "grant", "--prefix", PREFIX)
+        line.use(url_of(restored, Part.APP))
+        line.done("keys", "create", "--role", "regulator", "--person", "王五")
+    finally:
+        postgres.drop_database("restored_by_owner")
 
 
 # The command
