@@ -204,9 +204,7 @@ def build(url: str, entries: int, trades: int) -> Names:
 
     async def fill() -> None:
         connection = await asyncpg.connect(url)
-        await connection.execute(
-            f"{PAST_GUARDS}; SET synchronous_commit = off; SET maintenance_work_mem = '512MB'"
-        )
+        await connection.execute(f"{PAST_GUARDS}; SET synchronous_commit = off; SET maintenance_work_mem = '512MB'")
         await connection.execute("SET work_mem = '256MB'")
         scripts = (BUILT + COMPLETE).format(**values).strip().removesuffix(";").split(";\n")
         for script in (*CAST, *scripts):
