@@ -42,7 +42,7 @@ class NoRoles(Conflict):
     remedy = "Let the file belong to the user that the service runs as, mode 0600: `exchange doctor` looks."
 
 
-class NameWrong(Invalid):
+class RoleNameWrong(Invalid):
     """That cannot begin a role's name."""
 
     remedy = "Use up to 40 small letters, digits and underscores, beginning with a letter."
@@ -148,9 +148,9 @@ def models() -> list[type[Stored]]:
 
 
 def named(prefix: str) -> dict[Part, str]:
-    """Name the roles. Raises NameWrong."""
+    """Name the roles. Raises RoleNameWrong."""
     if not ROLE_NAME.fullmatch(prefix):
-        raise NameWrong(f"{prefix!r} is none.", Fault("/prefix", "must be small letters, digits and underscores"))
+        raise RoleNameWrong(f"{prefix!r} is none.", Fault("/prefix", "must be small letters, digits and underscores"))
     return {part: f"{prefix}_{part}" for part in Part}
 
 
