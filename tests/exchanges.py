@@ -19,6 +19,7 @@ import orjson
 import pytest
 from sqlmodel import Session
 from stdnum.cn import uscc as uscc_standard
+from tampering import PAST_GUARDS
 
 from exchange.access.callers import KeyHolder, caller_of
 from exchange.access.commands import CreateKey
@@ -281,7 +282,7 @@ class _PostgresRows(_Rows):
         names = [table.name for table in Stored.metadata.sorted_tables]
         deletes = [f'DELETE FROM "{name}"' for name in names if name not in {"head", "batch", "event"}]
         script = [
-            "SET session_replication_role = replica",
+            PAST_GUARDS,
             *deletes,
             "DELETE FROM batch WHERE first > 1",
             "DELETE FROM event WHERE position > 1",

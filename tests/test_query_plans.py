@@ -20,6 +20,7 @@ from doors import Door, lst, mbr, opened, terms, trd
 from exchanges import TABLES, Party, terms_of
 from sqlalchemy import Column, Date, Engine, event, func, select
 from sqlmodel import Session
+from tampering import PAST_GUARDS, drop_guards
 
 from exchange import cli, imports
 from exchange.access.queries import caller_by_secret, operators_exist
@@ -294,6 +295,7 @@ def grow(shop: Shop, database: Database) -> None:
         connection = connect_sqlite(database.path)
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("PRAGMA synchronous = OFF")
+        drop_guards(connection)
         connection.execute("BEGIN")
         for statement in growth(shop, postgres=False):
             connection.execute(statement)
@@ -301,7 +303,7 @@ def grow(shop: Shop, database: Database) -> None:
         connection.close()
     else:
         script = [*growth(shop, postgres=True)]
-        asyncio.run(_script(database.dsn, ["SET session_replication_role = replica", *script, "ANALYZE"]))
+        asyncio.run(_script(database.dsn, [PAST_GUARDS, *script, "ANALYZE"]))
     shop.door.place.wait(days=COPIES + 1)
 
 

@@ -21,6 +21,7 @@ from exchange.access.tables import Role
 from exchange.cli.backups import backup, restore
 from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
+from exchange.cli.granting import grant
 from exchange.cli.operating import doctor, settings
 from exchange.cli.picture import picture
 from exchange.cli.progress import Tell, rows_shown
@@ -49,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+database_app = typer.Typer(help="The database's schema, and who may do what in it.", no_args_is_help=True)
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 import_app = typer.Typer(
     help="Old records from CSV, NDJSON and Excel files; the acting operator's key is in EXCHANGE_KEY.",
@@ -63,6 +64,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(reversals_app, name="reversals")
 app.command()(backup)
 app.command()(restore)
+database_app.command()(grant)
 
 
 FILE_HELP: Final = (
