@@ -34,6 +34,7 @@ from exchange.api import (
     summary,
     trades,
 )
+from exchange.api.access import require_rows
 from exchange.api.doors import Office, Route, add
 from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
@@ -118,6 +119,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.add_route("/docs", _docs, methods=["GET"], name="docs")
     app.router.add_route("/openapi.json", _openapi, methods=["GET"], name="openapi")
     app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="docs_assets")
+    require_rows(str(getattr(route, "name", "")) for route in app.router.routes)
     # Outermost, so that also what the framework answers by itself gets its id, its line and its count.
     app.middleware_stack = Reception(
         Entrance(app.router.routes, app.build_middleware_stack()),

@@ -136,7 +136,7 @@ class Door:
     ) -> httpx.Response:
         """Send a request; a body of bytes goes as it is, anything else as JSON, and a write gets a new key where none is given."""
         sent = {} if by is None else {"Authorization": f"Bearer {by}"}
-        if method == "POST":
+        if method != "GET":
             sent |= {"Content-Type": "application/json"}
             sent |= {} if without_key else {"Idempotency-Key": key or f"http-{next(self._keys)}"}
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
@@ -215,6 +215,7 @@ class Wish:
     body: dict[str, Any]
     by: str
     status: int = 200
+    method: str = "POST"
 
     def of_unknown(self) -> str:
         """Give the path with an id that nothing has."""
@@ -475,7 +476,7 @@ def _create_key(door: Door) -> Wish:
 def _revoke(door: Door) -> Wish:
     company = door.place.a_company()
     assert company.key_id is not None
-    return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}/revocation", {}, door.operator)
+    return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}", {}, door.operator, method="DELETE")
 
 
 WRITES: dict[str, Callable[[Door], Wish]] = {

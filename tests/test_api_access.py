@@ -13,7 +13,7 @@ from exchanges import a_sha256, a_uscc
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import Role
-from exchange.api.doors import CALLER_CACHE_S, Read, RoleMissing, add
+from exchange.api.doors import CALLER_CACHE_S, Read, RowMissing, add
 from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
 from exchange.identifiers import KeyId, Prefix, written_id
@@ -173,7 +173,7 @@ def test_a_route_without_roles_cannot_be_opened() -> None:
     assert isinstance(route, Read)
     nobody: frozenset[Role] = frozenset()
 
-    with pytest.raises(RoleMissing, match="show_summary"):
+    with pytest.raises(RowMissing, match="show_summary"):
         add(create_app(), [replace(route, roles=nobody)])
 
 
@@ -193,8 +193,8 @@ def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> No
     before = door.place.dump()
 
     for n, key in enumerate((stranger, newcomer)):
-        foreign = door.ask("POST", wish.path, key, wish.body)
-        missing = door.ask("POST", wish.of_unknown(), key, wish.body)
+        foreign = door.ask(wish.method, wish.path, key, wish.body)
+        missing = door.ask(wish.method, wish.of_unknown(), key, wish.body)
         assert refused(missing, *NOT_THEIRS.get(operation, [(404, "not-found")] * 2)[n])["errors"] == []
         if operation in SEEN_BY_OTHERS:
             refused(foreign, *(SEEN_BY_OTHERS[operation] if key == stranger else (foreign.status_code, None)))
@@ -202,7 +202,7 @@ def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> No
             assert_same(foreign, missing)
 
     assert door.place.dump() == before
-    assert door.ask("POST", wish.path, wish.by, wish.body).status_code == wish.status
+    assert door.ask(wish.method, wish.path, wish.by, wish.body).status_code == wish.status
 
 
 def assert_same(one: httpx.Response, other: httpx.Response) -> None:
@@ -215,8 +215,8 @@ def test_a_version_of_anothers_cannot_be_offered_and_a_product_not_described(doo
     stranger = door.of(door.place.a_member())
     wish = WRITES["draft_listing"](door)
 
-    foreign = door.ask("POST", wish.path, stranger, wish.body)
-    missing = door.ask("POST", wish.path, stranger, wish.body | {"version_id": f"ver_{UNKNOWN}"})
+    foreign = door.ask(wish.method, wish.path, stranger, wish.body)
+    missing = door.ask(wish.method, wish.path, stranger, wish.body | {"version_id": f"ver_{UNKNOWN}"})
 
     refused(foreign, 404)
     assert_same(foreign, missing)
@@ -270,7 +270,7 @@ def test_who_cannot_assess_cannot_tell_which_versions_there_are(door: Door) -> N
         foreign, missing = (door.ask("POST", path, key, wish.body) for path in (wish.path, wish.of_unknown()))
         assert foreign.status_code in {409, 422}
         assert_same(foreign, missing)
-    refused(door.ask("POST", wish.of_unknown(), wish.by, wish.body), 404, "not-found")
+    refused(door.ask(wish.method, wish.of_unknown(), wish.by, wish.body), 404, "not-found")
 
 
 Look = Callable[[Door], tuple[str, str]]
@@ -400,7 +400,7 @@ def test_a_party_sees_its_own_reference_only(door: Door) -> None:
 def test_nothing_personal_is_ever_answered(door: Door) -> None:
     personal = {"张三", "0731-8888", "李四", "Zhang", "Wang"}
     wishes: list[Wish] = [make(door) for name, make in WRITES.items() if name != "create_key"]
-    answers = [door.ask("POST", wish.path, wish.by, wish.body) for wish in wishes]
+    answers = [door.ask(wish.method, wish.path, wish.by, wish.body) for wish in wishes]
     made = door.post("/v1/keys", door.operator, {"role": "member", "person": "李四", "uscc": a_uscc(77)})
     paths = ["/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/summary"]
     paths += [

@@ -231,7 +231,7 @@ def test_a_step_is_taken_once_and_its_key_answers_for_ever(door: Door, operation
     key = f"once-{operation}"
     long = orjson.dumps(wish.body).ljust(64 * 1024)
     headers = {"Content-Type": "Application/JSON; charset=utf-8"}
-    first = door.ask("POST", wish.path, wish.by, long, key=key, headers=headers)
+    first = door.ask(wish.method, wish.path, wish.by, long, key=key, headers=headers)
     assert first.status_code == wish.status, first.text
     assert set(first.json()) >= {"position", "recorded_at"}
     assert "idempotency-replayed" not in first.headers
@@ -239,9 +239,9 @@ def test_a_step_is_taken_once_and_its_key_answers_for_ever(door: Door, operation
 
     # In another order and with other spaces it is the same request.
     raw = orjson.dumps(dict(reversed(wish.body.items())), option=orjson.OPT_INDENT_2)
-    again = door.ask("POST", wish.path, wish.by, raw, key=key)
-    other = door.ask("POST", wish.path, wish.by, wish.body | OTHER.get(operation, {}), key=key)
-    anew = door.ask("POST", wish.path, wish.by, wish.body)
+    again = door.ask(wish.method, wish.path, wish.by, raw, key=key)
+    other = door.ask(wish.method, wish.path, wish.by, wish.body | OTHER.get(operation, {}), key=key)
+    anew = door.ask(wish.method, wish.path, wish.by, wish.body)
 
     assert again.status_code == first.status_code
     assert again.headers["idempotency-replayed"] == "true"
@@ -299,7 +299,7 @@ def test_numbers_that_no_column_holds_are_refused(door: Door) -> None:
         ({"mode": "negotiated"}, "/contract_sha256"),
         ({"mode": "auction"}, "/mode"),
     ):
-        answer = door.ask("POST", wish.path, wish.by, wish.body | change)
+        answer = door.ask(wish.method, wish.path, wish.by, wish.body | change)
         assert pointer in [fault["pointer"] for fault in told(answer, 422)["errors"]]
 
     assert door.place.dump() == before
