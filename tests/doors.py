@@ -470,7 +470,8 @@ def _close(door: Door) -> Wish:
 
 
 def _create_key(door: Door) -> Wish:
-    return Wish("/v1/keys", {"role": "member", "person": "李四", "uscc": a_uscc(77)}, door.operator, 201)
+    body = {"role": "member", "person": "李四", "uscc": a_uscc(77), "name": "billing", "scopes": ["read"]}
+    return Wish("/v1/keys", body | {"expires_on": "2030-12-31"}, door.operator, 201)
 
 
 def _revoke(door: Door) -> Wish:

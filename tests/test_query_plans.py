@@ -184,6 +184,7 @@ LOOKS: dict[str, list[str]] = {
         "/v1/events?person={person}",
         f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",
     ],
+    "list_keys": ["/v1/keys"],
     "list_queues": ["/v1/queues"],
     "show_queue": [f"/v1/queues/{name}" for name in QUEUES],
     "search": [
