@@ -1,5 +1,6 @@
 """The ASGI application: rooms opened, routes added, and everything given back at the end."""
 
+import asyncio
 import gc
 import json
 import secrets
@@ -39,6 +40,7 @@ from exchange.api.doors import Office, Route, add
 from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
 from exchange.api.reception import Reception, places
+from exchange.api.uses import Uses
 from exchange.database import Database
 from exchange.journal.journal import Journal
 from exchange.journal.opening import open_store
@@ -84,13 +86,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)
-                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database))
+                uses = Uses(database, clock.now)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), uses)
                 # What has been made by now stays: the collector need not look at it again. What is made later is mostly gone when its request
                 # is: to look less often spares a twentieth of the time, and what goes in circles waits a little longer.
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
+                writing = asyncio.create_task(uses.keep_writing())
                 yield
+                writing.cancel()
+            await uses.write()
         finally:
             await database.close()
 

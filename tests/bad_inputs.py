@@ -615,6 +615,7 @@ def bad_methods() -> Iterator[Bad]:
 
 
 DAY_RULE = {
+    "create_key": "key-wrong",
     "draft_listing": "product-fields-wrong",
     "terminate_trade": "trade-fields-wrong",
     "review_filing, rejecting": "trade-fields-wrong",

@@ -231,7 +231,9 @@ class Model:
         scopes = set(map(str, c.scopes)) if c.scopes else SCOPES if c.role in {OPERATOR, MEMBER} else {"read"}
         organisation = {"operator": "exchange", "auditor": "exchange", "regulator": "regulator"}.get(c.role, c.uscc)
         person = self.people.get((organisation, c.person_name))
-        held = [n for n, key in self.keys.items() if key["person"] == person and key["role"] == c.role and self.opens(n)]
+        held = [
+            n for n, key in self.keys.items() if key["person"] == person and key["role"] == c.role and self.opens(n)
+        ]
         refuse(
             OwnPeopleOnly=by.role == MEMBER and (c.role != MEMBER or c.uscc != by.uscc),
             ScopeMissing=by.role != SYSTEM and not scopes <= self.keys[by.key_id or 0]["scopes"],

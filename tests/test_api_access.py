@@ -12,8 +12,10 @@ from exchanges import a_sha256, a_uscc
 
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
-from exchange.access.tables import Role
-from exchange.api.doors import CALLER_CACHE_S, Read, RowMissing, add
+from exchange.access.tables import Role, Scope
+from exchange.api.access import ACCESS, RowMissing
+from exchange.api.access import OPEN as open_to_all  # noqa: N811 - here it is cut down to what the document has
+from exchange.api.doors import CALLER_CACHE_S, Read, add
 from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
 from exchange.identifiers import KeyId, Prefix, written_id
@@ -21,46 +23,7 @@ from exchange.listings.states import ListingState
 from exchange.members.commands import SuspendMember, WithdrawMember
 from exchange.members.states import MemberState
 
-EVERYBODY = "member operator auditor regulator"
-WHO = {
-    "apply_for_membership": "member operator",
-    "correct_application": "member operator",
-    "withdraw_member": "member operator",
-    "delist_listing": "member operator",
-    "terminate_trade": "member operator",
-    **dict.fromkeys(
-        (
-            *("start_review", "request_correction", "admit_member", "reject_member", "suspend_member"),
-            *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
-            *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
-            *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
-            *("create_key", "revoke_key", "correct_trade", "correct_member"),
-        ),
-        "operator",
-    ),
-    **dict.fromkeys(
-        (
-            *("register_product", "describe_version", "record_assessment", "draft_listing", "submit_listing"),
-            *("create_trade", "create_trades", "file_trade", "confirm_trade", "contract_trade", "cancel_trade"),
-            "approve_termination",
-        ),
-        "member",
-    ),
-    **dict.fromkeys(
-        (
-            *("list_members", "show_member", "show_statement", "list_products", "show_product"),
-            *("list_listings", "show_listing", "list_trades", "show_trade", "list_events"),
-        ),
-        EVERYBODY,
-    ),
-    **dict.fromkeys(("show_summary", "list_queues", "show_queue", "search"), "operator auditor regulator"),
-    "show_life": "nobody needs a key",
-    "show_readiness": "nobody needs a key",
-    "show_metrics": "nobody needs a key",
-    "show_problem": "nobody needs a key",
-}
-OPEN = {"show_life", "show_readiness", "show_metrics", "show_problem"}
-
+OPEN = frozenset(OPERATIONS) & open_to_all
 CLOSED = sorted(set(OPERATIONS) - OPEN)
 ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
 
@@ -87,13 +50,12 @@ def everybody(door: Door) -> dict[str, str]:
 
 
 def test_who_may_do_what_is_written_down_for_every_operation() -> None:
-    assert set(WHO) == set(OPERATIONS)
+    assert set(OPERATIONS) == {*ACCESS, *OPEN}
     for operation, (_, _, said) in OPERATIONS.items():
         if operation not in OPEN:
-            assert set(WHO[operation].split()) <= set(Role)
-            assert set(re.findall(r"operator|member|auditor|regulator", said["description"].split(".")[0])) == set(
-                WHO[operation].split()
-            )
+            roles, scope, *_ = said["description"].split(". ")
+            assert set(re.findall(r"operator|member|auditor|regulator", roles)) == ACCESS[operation].roles
+            assert scope.rstrip(".") == f"Scope: {ACCESS[operation].scope}"
 
 
 @pytest.mark.parametrize("operation", CLOSED)
@@ -103,7 +65,7 @@ def test_only_the_roles_that_are_named_pass(door: Door, operation: str) -> None:
     for role, key in everybody(door).items():
         before = door.place.dump()
         answer = door.ask(method, nowhere(path), key, b"not even looked at")
-        if role in WHO[operation].split():
+        if role in ACCESS[operation].roles:
             assert answer.json().get("type") != "/problems/role-lacks-route", (role, answer.text)
         else:
             refused(answer, 403, "role-lacks-route")
@@ -177,9 +139,30 @@ def test_a_route_without_roles_cannot_be_opened() -> None:
         add(create_app(), [replace(route, roles=nobody)])
 
 
+@pytest.mark.parametrize("operation", ["show_trade", "create_trade", "create_trades", "show_life"])
+def test_the_application_does_not_start_with_a_route_that_has_no_row(
+    monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    monkeypatch.delitem(ACCESS, operation, raising=False)
+    monkeypatch.setattr("exchange.api.access.OPEN", open_to_all - {operation})
+
+    with pytest.raises(RowMissing, match=operation):
+        create_app()
+
+
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.CATALOGUE])
+def test_the_application_does_not_start_where_a_row_says_something_else_than_the_command(
+    monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    monkeypatch.setitem(ACCESS, "create_trade", replace(ACCESS["create_trade"], scope=scope))
+
+    with pytest.raises(RowMissing, match="create_trade"):
+        create_app()
+
+
 # What is one's own, another's, nobody's
 
-OWN = [name for name in sorted(WRITES) if "member" in WHO[name].split() and "{id}" in OPERATIONS[name][1]]
+OWN = [name for name in sorted(WRITES) if Role.MEMBER in ACCESS[name].roles and "{id}" in OPERATIONS[name][1]]
 SEEN_BY_OTHERS = {"delist_listing": (403, "owners-step")}
 """A listing for sale is seen by all members."""
 NOT_THEIRS = {"record_assessment": [(409, "assessor-not-independent"), (422, "company-unknown")]}

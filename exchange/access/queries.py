@@ -1,14 +1,18 @@
-"""What can be asked of keys."""
+"""What can be asked of keys, and the one thing about them that is noted beside the journal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
+from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
 
 from exchange.access.callers import KeyHolder, caller_of
 from exchange.access.tables import OFFICE_ID, ApiKey, KeyState, KeyTerms, KeyUse, Office
+from exchange.columns import UtcDateTime
+from exchange.identifiers import KeyId
 
 
 def caller_by_secret(session: Session, secret_sha256: str) -> KeyHolder | None:
@@ -23,6 +27,22 @@ def caller_by_secret(session: Session, secret_sha256: str) -> KeyHolder | None:
     key, terms = found
     limits = (None, None) if terms is None else (terms.scopes, terms.expires_on)
     return caller_of(key.id, key.role, key.uscc, key.person_id, *limits)
+
+
+NOTE_USE: Final = text(
+    "INSERT INTO key_use (key_id, used_at) VALUES (:key_id, :used_at) ON CONFLICT (key_id) DO UPDATE "
+    "SET used_at = excluded.used_at WHERE excluded.used_at > key_use.used_at"
+).bindparams(bindparam("used_at", type_=UtcDateTime()))
+
+
+def note_uses(keys: Iterable[KeyId], used_at: datetime) -> Callable[[Connection], None]:
+    """Give the change that notes when keys were used. In one order, so that two processes never wait for each other in a ring."""
+    rows = [{"key_id": key_id, "used_at": used_at} for key_id in sorted(keys)]
+
+    def change(connection: Connection) -> None:
+        connection.execute(NOTE_USE, rows)
+
+    return change
 
 
 @dataclass(frozen=True, slots=True)

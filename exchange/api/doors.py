@@ -24,6 +24,7 @@ from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.refusals import Refusals
 from exchange.api.shapes import Flag
+from exchange.api.uses import Uses
 from exchange.clock import business_day
 from exchange.database import Database
 from exchange.identifiers import Prefix, read_any_id, read_id
@@ -82,6 +83,7 @@ class Office:
     now: Callable[[], datetime]
     cursor_secret: bytes
     watch: HeadWatch
+    uses: Uses
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
     refusals: Refusals = field(default_factory=Refusals)
@@ -108,6 +110,7 @@ async def authenticated(request: Request, access: Access, cache_s: float = CALLE
     if caller is None or (caller.expires_on is not None and caller.has_ended(place.today())):
         raise Unauthenticated("No live key was sent.")
     request.scope["caller"] = caller
+    place.uses.noted.add(caller.key_id)
     if caller.role not in access.roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
     require(caller.scopes, access.scope)
