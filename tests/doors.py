@@ -137,7 +137,7 @@ class Door:
         """Send a request; a body of bytes goes as it is, anything else as JSON, and a write gets a new key where none is given."""
         sent = {} if by is None else {"Authorization": f"Bearer {by}"}
         if method != "GET":
-            sent |= {"Content-Type": "application/json"}
+            sent |= {} if method == "DELETE" and body is None else {"Content-Type": "application/json"}
             sent |= {} if without_key else {"Idempotency-Key": key or f"http-{next(self._keys)}"}
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         return await self.client.request(

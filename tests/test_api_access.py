@@ -1,23 +1,27 @@
 """Who may do what over HTTP: every operation of the document, every role, and what is one's own, another's, or nobody's."""
 
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
 from exchanges import a_sha256, a_uscc
+from test_query_plans import recorded
 
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
 from exchange.access.tables import Role, Scope
-from exchange.api.access import ACCESS, RowMissing
+from exchange.api.access import ACCESS, RowMissing, Whose
 from exchange.api.access import OPEN as open_to_all  # noqa: N811 - here it is cut down to what the document has
 from exchange.api.doors import CALLER_CACHE_S, Read, add
 from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
+from exchange.database import connect_sqlite
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.listings.states import ListingState
 from exchange.members.commands import SuspendMember, WithdrawMember
@@ -399,3 +403,96 @@ def test_nothing_personal_is_ever_answered(door: Door) -> None:
     assert set(made) == {"id", "role", "person", "state", "position", "recorded_at", "secret"}
     assert door.ask("GET", "/v1/members", made["secret"]).status_code == 200
     assert made["secret"] not in repr(door.place.dump())
+
+
+# The whole table: operation × role × own, another's, missing
+
+NAMED = sorted(name for name in CLOSED if "{id}" in OPERATIONS[name][1])
+LOOKS: dict[str, Look] = {
+    "show_statement": _statement,
+    "show_member": _applicant,
+    "show_product": _product,
+    "show_listing": _draft,
+    "show_trade": _trade,
+    "show_queue": lambda door: ("/v1/queues/filings", door.operator),
+}
+SHOWN_STRANGER = {"delist_listing": 403, "record_assessment": 409}
+"""What a stranger is told of what it may see (`SEEN`), but not change."""
+
+
+def wish_of(door: Door, operation: str) -> Wish:
+    """Give a request of this operation that passes; those that read, too."""
+    if operation in WRITES:
+        return WRITES[operation](door)
+    path, own = LOOKS[operation](door)
+    return Wish(path, {}, own, method="GET")
+
+
+def asked(door: Door, wish: Wish, path: str, by: str) -> tuple[httpx.Response, list[str]]:
+    """Ask without a trace; give the answer, and the statements that it took, without their values."""
+    with pytest.MonkeyPatch.context() as patch:
+        statements: list[str] = []
+
+        def traced(path: Path) -> sqlite3.Connection:
+            connection = connect_sqlite(path)
+            connection.set_trace_callback(statements.append)
+            return connection
+
+        patch.setattr("exchange.journal.sqlite.connect_sqlite", traced)
+        with recorded() as read:
+            dry: dict[str, Any] = {"dry_run": "true"} if wish.method != "GET" else {}
+            body = wish.body if wish.method != "GET" else None
+            answer = door.ask(wish.method, path, by, body, without_key=True, **dry)
+    told = [re.sub(r"'[^']*'|[0-9]+", "?", statement) for statement in statements]
+    return answer, told + [statement.text for statement in read if "api_key" not in statement.text]
+
+
+@pytest.mark.parametrize("operation", NAMED)
+def test_each_role_gets_for_its_own_for_anothers_and_for_what_there_is_not_what_the_table_says(
+    sqlite_door: Door, operation: str
+) -> None:
+    door, access = sqlite_door, ACCESS[operation]
+    wish = wish_of(door, operation)
+    missing = re.sub(r"(?<=/)[a-z]{3}_[0-9]{12}|(?<=/queues/)[a-z]+", f"mbr_{UNKNOWN}", wish.path)
+    newcomer, stranger = door.of(door.place.a_company()), door.of(door.place.a_member())
+    keys = everybody(door) | {Role.MEMBER: stranger}
+    before = door.place.dump()
+
+    for role, key in keys.items():
+        there, not_there = (asked(door, wish, path, key)[0] for path in (wish.path, missing))
+        if role not in access.roles:
+            assert refused(there, 403, "role-lacks-route") == refused(not_there, 403, "role-lacks-route")
+        elif role == Role.MEMBER and access.whose is Whose.OWN:
+            assert not_there.status_code == 404
+            assert_same(there, not_there)
+        elif role == Role.MEMBER and operation in SHOWN_STRANGER:
+            assert there.status_code == SHOWN_STRANGER[operation]
+        else:
+            assert not_there.status_code == 404
+            assert there.status_code == 404 if role == Role.MEMBER else there.status_code not in {401, 404}
+    if Role.MEMBER in access.roles and operation not in SHOWN_STRANGER:
+        assert asked(door, wish, wish.path, newcomer)[0].status_code == 404
+    assert asked(door, wish, wish.path, wish.by)[0].status_code == 200
+    assert door.place.dump() == before
+
+
+LOADS_MORE = {
+    *("confirm_trade", "contract_trade", "cancel_trade", "terminate_trade", "approve_termination"),
+    *("describe_version", "submit_listing", "withdraw_member"),
+}
+"""Commands that have all at hand that hangs on an object before they decide whether it may be seen: the answer is the same, the work is not."""
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name in NAMED if ACCESS[name].whose is Whose.OWN and name not in LOADS_MORE]
+)
+def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(sqlite_door: Door, operation: str) -> None:
+    wish = wish_of(sqlite_door, operation)
+    stranger = sqlite_door.of(sqlite_door.place.a_member())
+    missing = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path)
+    asked(sqlite_door, wish, missing, stranger)
+
+    foreign, absent = (asked(sqlite_door, wish, path, stranger)[1] for path in (wish.path, missing))
+
+    assert foreign
+    assert foreign == absent
