@@ -469,8 +469,12 @@ def _close(door: Door) -> Wish:
     return Wish("/v1/closed-months", {"month": f"{month:%Y-%m}"}, door.operator, 201)
 
 
+PEOPLE = count(1)
+
+
 def _create_key(door: Door) -> Wish:
-    body = {"role": "member", "person": "李四", "uscc": a_uscc(77), "name": "billing", "scopes": ["read"]}
+    person = f"李四{next(PEOPLE)}"  # each another: a person has two live keys at most
+    body = {"role": "member", "person": person, "uscc": a_uscc(77), "name": "billing", "scopes": ["read"]}
     return Wish("/v1/keys", body | {"expires_on": "2030-12-31"}, door.operator, 201)
 
 
