@@ -163,6 +163,15 @@ def test_only_operators_and_members_list_keys(line: CommandLine) -> None:
     assert "The role auditor does not do this" in line.refused(4, "keys", "list")
 
 
+def test_a_key_that_is_not_for_reading_exports_nothing(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    sqlite_line.a_key()
+    key = sqlite_line.done("keys", "create", "--role", "operator", "--person", "王五", "--scope", "keys")
+    sqlite_line.act_as(key.strip())
+
+    assert "the scope read" in sqlite_line.refused(4, "export", "members", tmp_path / "members.csv")
+    assert not (tmp_path / "members.csv").exists()
+
+
 def test_a_key_whose_last_day_is_over_acts_for_nobody(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     line.a_key()
     today = clock.business_day(clock.now())
