@@ -607,7 +607,7 @@ def test_a_write_is_recorded_with_its_request_id(sqlite_door: Door) -> None:
         ("GET", "/docs/assets/nothing.js", 404),
         ("GET", "/docs/assets/../app.py", 404),
         ("DELETE", "/v1/members", 405),
-        ("GET", "/v1/keys", 405),
+        ("GET", "/v1/filings", 405),
         ("PUT", "/v1/trades/trd_000000000001", 405),
     ],
 )
