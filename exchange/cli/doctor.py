@@ -343,7 +343,7 @@ async def key(at: Setup) -> Found:
         return skipped("EXCHANGE_KEY is not set; only the command line needs it, to act.")
     digest = secret_hash(at.settings.key.get_secret_value())
     caller = await at.database.read(caller_by_secret, digest) if digest else None
-    if caller is None:
+    if caller is None or caller.has_ended(clock.business_day(clock.now())):
         return wrong("EXCHANGE_KEY holds no live key.", "Set it to a live one, or unset it.")
     assert caller.key_id is not None
     return good(f"EXCHANGE_KEY is {written_id(Prefix.KEY, caller.key_id)}, of role {caller.role}.")

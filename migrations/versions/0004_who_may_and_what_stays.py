@@ -1,4 +1,4 @@
-"""Guards that nobody but the owner can pass: they fire for every session, and nothing is added to the past."""
+"""Who may, and what stays: keys with scopes and an end, mandates, and guards that nobody but the owner can pass."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,19 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+INDEXES = (
+    ("api_key", "uscc", "id"),
+    ("api_key", "person_id"),
+    ("mandate", "principal_uscc", "agent_uscc", "id"),
+    ("mandate", "principal_uscc", "id"),
+    ("mandate", "agent_uscc", "id"),
+)
+KEPT = (
+    ("key_terms", "keys have names, scopes or an end"),
+    ("mandate", "mandates have been given"),
+)
+"""What revision 0003 has no place for: a key without its terms would open more, or longer."""
 POSITIONED = {
     "assessment": "id",
     "closed_month": "position",
@@ -52,6 +65,61 @@ END $$
 
 
 def upgrade() -> None:
+    """Make the tables, find keys by company and by person, and put up the guards."""
+    op.create_table(
+        "key_terms",
+        sa.Column("key_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", TEXT, nullable=True),
+        sa.Column("scopes", sa.Text(), nullable=True),
+        sa.Column("expires_on", sa.Date(), nullable=True),
+        sa.ForeignKeyConstraint(["key_id"], ["api_key.id"], name=op.f("fk_key_terms_key_id")),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_key_terms")),
+    )
+    op.create_table(
+        "key_use",
+        sa.Column("key_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["key_id"], ["api_key.id"], name=op.f("fk_key_use_key_id")),
+        sa.PrimaryKeyConstraint("key_id", name=op.f("pk_key_use")),
+    )
+    op.create_table(
+        "mandate",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("principal_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("principal_uscc", TEXT, nullable=False),
+        sa.Column("agent_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("agent_uscc", TEXT, nullable=False),
+        sa.Column("steps", sa.Text(), nullable=False),
+        sa.Column("granted_on", sa.Date(), nullable=False),
+        sa.Column("ends_on", sa.Date(), nullable=False),
+        sa.Column("state", TEXT, nullable=False),
+        sa.Column("changed_at", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.CheckConstraint("state IN ('active', 'ended')", name=op.f("ck_mandate_state_known")),
+        sa.CheckConstraint("principal_uscc <> agent_uscc", name=op.f("ck_mandate_between_two")),
+        sa.CheckConstraint("ends_on >= granted_on", name=op.f("ck_mandate_ends_after_it_begins")),
+        sa.ForeignKeyConstraint(["principal_id"], ["member.id"], name=op.f("fk_mandate_principal_id")),
+        sa.ForeignKeyConstraint(["agent_id"], ["member.id"], name=op.f("fk_mandate_agent_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mandate")),
+    )
+    for table, *columns in INDEXES:
+        op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns)
+    _guard()
+
+
+def downgrade() -> None:
+    """Take all of it away where nothing is lost by that."""
+    for table, lost in KEPT:
+        rows = op.get_bind().execute(sa.text(f"SELECT count(*) FROM {table}")).scalar_one()
+        if rows:
+            raise RuntimeError(f"{rows} {lost}, which would be lost. Revision 0003 has no place for them.")
+    _unguard()
+    for table, *columns in INDEXES:
+        op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table)
+    for table in ("mandate", "key_use", "key_terms"):
+        op.drop_table(table)
+
+
+def _guard() -> None:
     """Add the guards of positions and of the head; on PostgreSQL, have all guards fire whatever a session says of its role."""
     if not _postgres():
         _guard_sqlite()
@@ -78,7 +146,7 @@ def upgrade() -> None:
         op.execute(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger}")
 
 
-def downgrade() -> None:
+def _unguard() -> None:
     """Take them away; those that were there before fire for ordinary sessions alone again."""
     for table, trigger in _added():
         op.execute(f"DROP TRIGGER {trigger}" + (f" ON {table}" if _postgres() else ""))
