@@ -26,6 +26,7 @@ from exchange.api import (
     health,
     keys,
     listings,
+    mandates,
     members,
     metrics,
     months,
@@ -53,6 +54,7 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("months", months.ROUTES),
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
+    ("mandates", mandates.ROUTES),
     ("events", events.ROUTES),
     ("desk", desk.ROUTES),
 ]

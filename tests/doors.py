@@ -19,6 +19,8 @@ from exchange import clock
 from exchange.access.callers import KeyHolder, secret_hash, written_secret
 from exchange.access.commands import CreateKey
 from exchange.access.tables import Role
+from exchange.agents.commands import GrantMandate
+from exchange.agents.tables import MandateStep
 from exchange.app import create_app, openapi
 from exchange.identifiers import Prefix, written_id
 from exchange.journal.callers import Caller
@@ -478,6 +480,18 @@ def _revoke(door: Door) -> Wish:
     return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}/revocation", {}, door.operator)
 
 
+def _grant(door: Door) -> Wish:
+    agent = door.place.a_member(roles=("service_org",))
+    body = {"agent_id": mbr(agent.id), "steps": ["products", "trades.take"], "ends_on": "2026-12-31"}
+    return Wish("/v1/mandates", body, door.of(door.place.a_member()), 201)
+
+
+def _end_mandate(door: Door) -> Wish:
+    principal, agent = door.place.a_member(), door.place.a_member(roles=("service_org",))
+    made = door.place.do(GrantMandate(agent.id, (MandateStep.PRODUCTS,), date(2026, 12, 31)), principal.by)
+    return Wish(f"/v1/mandates/{made['id']}/end", dict(REASON), door.of(principal))
+
+
 WRITES: dict[str, Callable[[Door], Wish]] = {
     "apply_for_membership": _apply,
     "start_review": _member(MemberState.SUBMITTED, "review"),
@@ -519,5 +533,7 @@ WRITES: dict[str, Callable[[Door], Wish]] = {
     "close_month": _close,
     "create_key": _create_key,
     "revoke_key": _revoke,
+    "grant_mandate": _grant,
+    "end_mandate": _end_mandate,
 }
 """Every operation that writes, but the batch."""

@@ -42,7 +42,7 @@ WHO = {
         (
             *("register_product", "describe_version", "record_assessment", "draft_listing", "submit_listing"),
             *("create_trade", "create_trades", "file_trade", "confirm_trade", "contract_trade", "cancel_trade"),
-            "approve_termination",
+            *("approve_termination", "grant_mandate", "end_mandate"),
         ),
         "member",
     ),
@@ -50,6 +50,7 @@ WHO = {
         (
             *("list_members", "show_member", "show_statement", "list_products", "show_product"),
             *("list_listings", "show_listing", "list_trades", "show_trade", "list_events"),
+            *("list_mandates", "show_mandate"),
         ),
         EVERYBODY,
     ),
@@ -62,7 +63,15 @@ WHO = {
 OPEN = {"show_life", "show_readiness", "show_metrics", "show_problem"}
 
 CLOSED = sorted(set(OPERATIONS) - OPEN)
-ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
+ID = {
+    "members": "mbr",
+    "products": "prd",
+    "versions": "ver",
+    "listings": "lst",
+    "trades": "trd",
+    "keys": "key",
+    "mandates": "mnd",
+}
 
 
 @pytest.fixture

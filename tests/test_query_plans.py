@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import asyncpg
@@ -23,6 +24,8 @@ from sqlmodel import Session
 
 from exchange import cli, imports
 from exchange.access.queries import caller_by_secret, operators_exist
+from exchange.agents.commands import GrantMandate
+from exchange.agents.tables import MandateStep
 from exchange.api.doors import Read
 from exchange.api.lists import Page
 from exchange.app import GROUPS
@@ -122,6 +125,8 @@ class Shop:
         for number in range(3):
             place.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of(f"HT-{number}"))
         place.a_trade(TradeState.REVERSED, buyer, offer)
+        agent = place.a_member(roles=("service_org",))
+        given = place.do(GrantMandate(agent.id, tuple(MandateStep), date(2099, 12, 31)), buyer.by)
         self.common = place.position
         """Up to here all is copied; what follows is rare."""
         rare = place.a_listing(seller, version={"sector": Sector.ENERGY})
@@ -139,6 +144,7 @@ class Shop:
             "product": written_id(Prefix.PRODUCT, rare.product_id),
             "listing": lst(rare.id),
             "trade": trd(confirmed.id),
+            "mandate": given["id"],
             "person": written_id(Prefix.PERSON, place.operator().person_id or 0),
         }
         self.who = {"buyer": door.of(buyer), "seller": door.of(seller), "operator": door.operator}
@@ -184,6 +190,8 @@ LOOKS: dict[str, list[str]] = {
         "/v1/events?person={person}",
         f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",
     ],
+    "list_mandates": ["/v1/mandates"],
+    "show_mandate": ["/v1/mandates/{mandate}"],
     "list_queues": ["/v1/queues"],
     "show_queue": [f"/v1/queues/{name}" for name in QUEUES],
     "search": [

@@ -21,8 +21,9 @@ CHECKSUM_DIGITS: Final = 8
 class KeyHolder(Caller):
     """The person behind a key, as the door found it; under the head's lock the key is looked at once more."""
 
-    def needs(self) -> Needs:
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the key."""
+        del work
         yield [Need(ApiKey, self.key_id)]
 
     def admit(self, work: UnitOfWork, command: Command) -> None:

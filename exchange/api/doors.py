@@ -18,9 +18,11 @@ from starlette.responses import Response
 from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.access.tables import Role
+from exchange.agents.tables import MandateStep
 from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.refusals import Refusals
+from exchange.api.representing import ACTING_FOR, as_reader, as_writer
 from exchange.api.shapes import Flag
 from exchange.clock import business_day
 from exchange.database import Database
@@ -117,7 +119,7 @@ async def authenticated(request: Request, roles: frozenset[Role], cache_s: float
 async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
     """Say who wants to write; whom the queue would not take is refused before a key is looked up or a body read.
 
-    Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping.
+    Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping, ActingForWrong.
     """
     place = office(request)
     try:
@@ -127,7 +129,7 @@ async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
     except Overloaded:
         await place.refusals.turn()
         raise
-    return caller
+    return as_writer(request, caller)
 
 
 async def _caller(place: Office, digest: str, cache_s: float) -> KeyHolder | None:
@@ -176,9 +178,11 @@ def tag(changed_at: int) -> str:
 
 
 def request_hash(request: Request, canonical: bytes) -> bytes:
-    """Hash what is asked: method, path with its query, and the body in its one form."""
+    """Hash what is asked: method, path with its query, for whom where not for oneself, and the body in its one form."""
     scope = request.scope
     asked = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
+    if principal := request.headers.get(ACTING_FOR):
+        asked += f"{principal}\n".encode()
     return hashlib.sha256(asked + canonical).digest()
 
 
@@ -322,10 +326,14 @@ class Read(Generic[B]):
     """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
     figure: bool = False
     """Whether the answer is figures: who has the same bytes already is told so (`If-None-Match`)."""
+    mandated: frozenset[MandateStep] = frozenset()
+    """Steps of which each lets an agent read this for whom it acts for."""
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
         caller = await authenticated(request, self.roles)
+        place = office(request)
+        caller = await as_reader(request, caller, place.database, place.today, self.mandated)
         answer = await self.answer(request, caller, query(self.query, request))
         response = answer if isinstance(answer, Response) else json_response(answer)
         changed_at = getattr(answer, "changed_at", None) if self.tagged else None
