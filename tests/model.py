@@ -76,10 +76,30 @@ ROLES = {
         "CancelTrade",
         "ProposeTermination",
         "ApproveTermination",
+        "GrantMandate",
+        "EndMandate",
     ],
     frozenset({MEMBER}),
 )
 """Who may do it at all; what is not named here is the operators' alone."""
+
+
+MANDATED = {
+    "RegisterProduct": "products",
+    "DescribeVersion": "products",
+    "DraftListing": "listings",
+    "SubmitListing": "listings",
+    "DelistListing": "listings",
+    "TakeListing": "trades.take",
+    "ProposeTrade": "trades.propose",
+    "FileTrade": "trades.file",
+    "ConfirmTrade": "trades.confirm",
+    "ContractTrade": "trades.contract",
+    "CancelTrade": "trades.cancel",
+    "ProposeTermination": "trades.terminate",
+    "ApproveTermination": "trades.terminate",
+}
+"""The step that an agent needs for it; what is not named here nobody does for another."""
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
@@ -159,6 +179,9 @@ class Model:
         self.trades: dict[int, Thing] = {}
         self.proposals: dict[int, Thing] = {}
         self.counted_contracts: dict[tuple[Any, ...], int] = {}
+        self.mandates: dict[int, Thing] = {}
+        self.acted_for: dict[int, tuple[int, int | None]] = {}
+        """Which member acted for which, by position."""
         self.closed: list[date] = []
         self.movements: list[Thing] = []
         self.party_events: defaultdict[int, list[int]] = defaultdict(list)
@@ -185,20 +208,25 @@ class Model:
         request = repr(commands)
         refuse(Unauthenticated=by.role != SYSTEM and not self.keys.get(by.key_id or 0, {}).get("live"))
         refuse(Forbidden=any(by.role not in ROLES.get(type(command).__name__, {OPERATOR}) for command in commands))
+        agents = [self.agent_of(by, type(command).__name__) for command in commands]
         if (by.holder, key) in self.answered:
             first, answers = self.answered[by.holder, key]
             refuse(KeyReused=first != request)
             return Accepted(answers, replayed=True)
         answers = []
-        for command in commands:
+        for command, agent in zip(commands, agents, strict=True):
             self.position += 1
             try:
                 answer = getattr(self, snake(type(command).__name__))(command, by)
             except Refused:
                 self.position -= 1
                 raise
+            parties = dict.fromkeys(answer.pop("parties", ()))
+            if agent is not None:
+                refuse(AgentInvolved=any(self.involved(agent, party, by) for party in parties))
+                self.acted_for[self.position] = agent, self.own(by)
             self.days[self.position] = self.today
-            for party in dict.fromkeys(answer.pop("parties", ())):
+            for party in parties:
                 self.party_events[party].append(self.position)
             answers.append(answer | {"position": self.position})
         self.answered[by.holder, key] = request, answers
@@ -219,6 +247,66 @@ class Model:
         refuse(RevokedAlready=not self.keys[c.key_id]["live"])
         self.keys[c.key_id]["live"] = False
         return {"id": f"key_{c.key_id:012}", "state": "revoked"}
+
+    # Mandates
+
+    def agent_of(self, by: Caller, name: str) -> int | None:
+        """Give the member that acts for the caller's company; null where the company acts itself."""
+        acting: str | None = getattr(by, "agent_uscc", None)
+        if acting is None:
+            return None
+        held = [
+            one for one in self.mandates.values() if (one["principal_uscc"], one["agent_uscc"]) == (by.uscc, acting)
+        ]
+        held = [one for one in held if one["live"] and self.today <= one["ends_on"]]
+        refuse(NoMandate=not held)
+        held = [one for one in held if MANDATED.get(name) in one["steps"]]
+        refuse(StepNotMandated=not held)
+        sides = (held[0]["principal"], held[0]["agent"])
+        refuse(MandateRests=any(self.members[side]["state"] != "active" for side in sides))
+        return int(held[0]["agent"])
+
+    def involved(self, agent: int, party: int, by: Caller) -> bool:
+        if self.members[party]["uscc"] == by.uscc:
+            return False
+        same = self.members[party]["uscc"] == self.members[agent]["uscc"]
+        return same or self.group(party, self.today) == self.group(agent, self.today)
+
+    def grant_mandate(self, c: Any, by: Caller) -> Thing:
+        own, agent = self.own(by), self.members.get(c.agent_id)
+        if own is None:
+            raise Refused("NotFound")
+        if (
+            agent is None
+            or agent["uscc"] == by.uscc
+            or agent["state"] != "active"
+            or "service_org" not in agent["roles"]
+        ):
+            raise Refused("AgentWrong")
+        refuse(NotActive=self.members[own]["state"] != "active")
+        refuse(MandateWrong=not self.today <= c.ends_on <= self.today + timedelta(days=3 * 366))
+        self.mandates[self.position] = {
+            "principal": own,
+            "principal_uscc": by.uscc,
+            "agent": c.agent_id,
+            "agent_uscc": agent["uscc"],
+            "steps": set(c.steps),
+            "ends_on": c.ends_on,
+            "live": True,
+        }
+        return {"id": f"mnd_{self.position:012}", "state": "active", "parties": [own, c.agent_id]}
+
+    def end_mandate(self, c: Any, by: Caller) -> Thing:
+        mandate = self.mandates.get(c.mandate_id)
+        if mandate is None or by.uscc not in {mandate["principal_uscc"], mandate["agent_uscc"]}:
+            raise Refused("NotFound")
+        refuse(MandateEnded=not mandate["live"])
+        mandate["live"] = False
+        return {
+            "id": f"mnd_{c.mandate_id:012}",
+            "state": "ended",
+            "parties": [mandate["principal"], mandate["agent"]],
+        }
 
     # Members
 

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import orjson
 import pytest
@@ -27,11 +27,14 @@ from model import LISTING_STEPS, MEMBER_STEPS, OPEN_TRADES, Accepted, Model, Ref
 import exchange.listings.commands as listings
 import exchange.members.commands as members
 import exchange.trades.commands as trades
-from exchange.access.callers import caller_of
+from exchange.access.callers import KeyHolder, caller_of
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.tables import Role
+from exchange.agents.callers import Agent, agent_for
+from exchange.agents.commands import EndMandate, GrantMandate
+from exchange.agents.tables import Mandate, MandateStep
 from exchange.columns import Told
-from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
+from exchange.identifiers import KeyId, ListingId, MandateId, MemberId, PersonId, ProductId, TradeId, VersionId
 from exchange.journal.batch import Outcome
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command
@@ -174,6 +177,49 @@ class Wishes:
         revoked = [number for number in spare if not self.model.keys[number]["live"]]
         good = revoked if revoked and self.seldom(3) else spare[-3:]
         return RevokeKey(KeyId(self.likely(good, revoked))), self.operator()
+
+    # Mandates
+
+    def mandate(self) -> Wanted:
+        agents = [one for one in self.active("service_org") if not self.seldom(8)]
+        days = self.one_of([0, 1, 30, 400]) if not self.seldom() else self.one_of([-1, 3 * 366 + 1])
+        steps = self.draw(st.sets(st.sampled_from(MandateStep), min_size=1)) if self.seldom(3) else set(MandateStep)
+        agent = MemberId(self.likely(agents, list(self.model.members)))
+        command = GrantMandate(agent, tuple(steps), self.model.today + timedelta(days=days))
+        own = [self.model.members[number]["uscc"] for number in self.active() if number != agent]
+        return command, self.company(self.one_of(COMPANIES if self.seldom(5) or not own else own))
+
+    def mandate_ended(self) -> Wanted:
+        mandates = self.model.mandates
+        live = [number for number, one in mandates.items() if one["live"]]
+        number = self.likely(live, list(mandates))
+        held = mandates.get(number)
+        side = held[self.one_of(["principal_uscc", "agent_uscc"])] if held and not self.seldom() else COMPANIES[0]
+        return EndMandate(MandateId(number), REASON), self.company(side)
+
+    def by_agent(self) -> Wanted:
+        """Want what a company might want itself, but by its agent."""
+        wish = self.one_of(
+            [
+                Wishes.product,
+                Wishes.version,
+                Wishes.draft,
+                Wishes.listing_step,
+                Wishes.taking,
+                Wishes.proposal,
+                Wishes.filing,
+                Wishes.trade_step,
+                Wishes.trade_step,
+                Wishes.mandate,
+                Wishes.mandate_ended,
+            ]
+        )
+        wanted, by = wish(self)
+        if by.uscc is None:
+            return wanted, by
+        held = [one["agent_uscc"] for one in self.model.mandates.values() if one["principal_uscc"] == by.uscc]
+        agent = self.company(self.one_of(COMPANIES if self.seldom(6) or not held else held))
+        return wanted, by if agent.uscc in {None, by.uscc} else agent_for(cast("KeyHolder", agent), by.uscc)
 
     # Members
 
@@ -675,6 +721,7 @@ FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
     "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
     "openings": several(taking=4, proposal=4, filing=3, auction=2, old_trade=3),
     "steps": several(trade_step=12, typo=1),
+    "agents": several(mandate=3, mandate_ended=1, by_agent=9),
     "anything": several(whatever=1),
 }
 
@@ -758,6 +805,10 @@ class Machine(RuleBasedStateMachine):
     def more_steps(self, data: Any, times: int) -> None:
         for _ in range(times):
             self._one("steps", data)
+
+    @rule(data=st.data())
+    def agents(self, data: Any) -> None:
+        self._one("agents", data)
 
     @rule(data=st.data())
     def anything(self, data: Any) -> None:
@@ -920,7 +971,8 @@ class Machine(RuleBasedStateMachine):
         self.ready()
         key = key or f"key-{next(self.numbers)}"
         commands = wanted if isinstance(wanted, tuple) else (wanted,)
-        before = copy.deepcopy(self.model) if len(commands) > 1 else None
+        # What an agent may not do for who it is, is refused when all is decided.
+        before = copy.deepcopy(self.model) if len(commands) > 1 or isinstance(by, Agent) else None
         expected: Accepted | Refused
         try:
             expected = self.model.decide(commands, by, key)
@@ -996,6 +1048,8 @@ class Machine(RuleBasedStateMachine):
         assert (head.contracted_gross, head.contracted_reversed) == (gross, back)
         assert [(batch.last, batch.recorded_at) for batch in exchange.records(Batch)] == model.moments
         assert [one.position for one in exchange.records(Event)] == list(range(1, model.position + 1))
+        acted = {leaf["position"]: leaf for leaf in exchange.leaves() if "mandate" in leaf["facts"]}
+        assert {n: (leaf["acting_member"], leaf["facts"]["acting_for"]) for n, leaf in acted.items()} == model.acted_for
         numbered = defaultdict(list)
         for one in exchange.records(PartyEvent):
             numbered[one.member_id].append((one.number, one.position))
@@ -1081,6 +1135,13 @@ class Machine(RuleBasedStateMachine):
         }
         assert {p.id: (p.versions, p.current_listing_id) for p in exchange.records(DataProduct)} == {
             n: (p["versions"], p["current"]) for n, p in model.products.items()
+        }
+        assert {
+            one.id: (one.principal_id, one.agent_id, set(one.steps), one.ends_on, one.state == "active")
+            for one in exchange.records(Mandate)
+        } == {
+            n: (one["principal"], one["agent"], one["steps"], one["ends_on"], one["live"])
+            for n, one in model.mandates.items()
         }
         history = defaultdict(list)
         for line in exchange.records(MemberHistory):
@@ -1262,6 +1323,8 @@ def said(outcome: Outcome) -> Any:
 
 
 ALL_REFUSALS = {
+    "AgentInvolved",
+    "AgentWrong",
     "AmountWrong",
     "AnotherCompany",
     "AssessmentMissing",
@@ -1277,11 +1340,15 @@ ALL_REFUSALS = {
     "KeyReused",
     "ListingNotTradable",
     "ListingStepWrong",
+    "MandateEnded",
+    "MandateRests",
+    "MandateWrong",
     "MemberAlready",
     "MemberStepWrong",
     "MonthClosed",
     "MonthOutOfTurn",
     "MonthWrong",
+    "NoMandate",
     "NotActive",
     "NotAProvider",
     "NotBarred",
@@ -1303,6 +1370,7 @@ ALL_REFUSALS = {
     "TradeStepWrong",
     "Unauthenticated",
     "VersionOutOfTurn",
+    "StepNotMandated",
 }
 """All reasons for which the model refuses, each of which must once be the only one."""
 

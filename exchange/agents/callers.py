@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from exchange.access.callers import KeyHolder
-from exchange.agents.rules import STEP_OF, AgentInvolved, MandateRests, NoMandate, StepNotMandated, group, in_force
+from exchange.agents.rules import AgentInvolved, MandateRests, NoMandate, StepNotMandated, group, in_force
+from exchange.agents.steps import STEP_OF
 from exchange.agents.tables import Mandate
 from exchange.journal.commands import Command
 from exchange.journal.events import NewEvent

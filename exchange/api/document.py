@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from exchange.agents.rules import STEP_OF
+from exchange.agents.steps import STEP_OF
 from exchange.api import batches, catalogue, health
 from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
 from exchange.api.problems import MEDIA_TYPE, ProblemShape

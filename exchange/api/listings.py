@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
-from exchange.agents.rules import LISTING_STEPS
+from exchange.agents.steps import LISTING_STEPS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cut
