@@ -30,6 +30,7 @@ from exchange.api import (
     members,
     metrics,
     months,
+    personal,
     problems,
     products,
     summary,
@@ -55,6 +56,7 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
     ("mandates", mandates.ROUTES),
+    ("personal data", personal.ROUTES),
     ("events", events.ROUTES),
     ("desk", desk.ROUTES),
 ]

@@ -179,6 +179,10 @@ class Model:
         self.trades: dict[int, Thing] = {}
         self.proposals: dict[int, Thing] = {}
         self.counted_contracts: dict[tuple[Any, ...], int] = {}
+        self.erased: set[int] = set()
+        """Persons without names."""
+        self.erasing: set[tuple[str, str]] = set()
+        """Names that are free again only when the present batch is over."""
         self.mandates: dict[int, Thing] = {}
         self.acted_for: dict[int, tuple[int, int | None]] = {}
         """Which member acted for which, by position."""
@@ -195,6 +199,7 @@ class Model:
 
     def end(self) -> None:
         """End it; where nothing was accepted, nothing is recorded."""
+        self.erasing.clear()
         if self.position > self.moments[-1][0]:
             self.recorded_at = self.instant
             self.moments.append((self.position, self.instant))
@@ -237,6 +242,7 @@ class Model:
     def create_key(self, c: Any, by: Caller) -> Thing:
         refuse(OperatorsExist=by.role == SYSTEM and (self.operator_keys or c.role != OPERATOR))
         organisation = {"operator": "exchange", "auditor": "exchange", "regulator": "regulator"}.get(c.role, c.uscc)
+        refuse(JustErased=(organisation, c.person_name) in self.erasing)
         person = self.people.setdefault((organisation, c.person_name), self.position)
         self.keys[self.position] = {"live": True, "role": str(c.role), "person": person, "uscc": c.uscc}
         self.operator_keys += c.role == OPERATOR
@@ -247,6 +253,30 @@ class Model:
         refuse(RevokedAlready=not self.keys[c.key_id]["live"])
         self.keys[c.key_id]["live"] = False
         return {"id": f"key_{c.key_id:012}", "state": "revoked"}
+
+    # Personal data
+
+    def of_person(self, c: Any, by: Caller) -> Thing:
+        refuse(NotFound=c.person_id not in self.people.values() and c.person_id not in self.erased)
+        refuse(ErasedAlready=c.person_id in self.erased)
+        if type(c).__name__ == "ReadPerson":
+            return {"id": f"prs_{c.person_id:012}"}
+        refuse(KeysLive=any(key["live"] and key["person"] == c.person_id for key in self.keys.values()))
+        self.erased.add(c.person_id)
+        [known] = [who for who, number in self.people.items() if number == c.person_id]
+        del self.people[known]
+        self.erasing.add(known)
+        return {"id": f"prs_{c.person_id:012}", "state": "erased"}
+
+    read_person = erase_person = of_person
+
+    def of_member(self, c: Any, by: Caller) -> Thing:
+        member = self.visible_member(c.member_id, by)
+        refuse(ErasedAlready=member["data_erased"])
+        member["data_erased"] = type(c).__name__ == "EraseMemberData"
+        return {"id": f"mbr_{c.member_id:012}", "parties": [c.member_id]}
+
+    read_member_data = erase_member_data = of_member
 
     # Mandates
 
@@ -378,6 +408,7 @@ class Model:
 
     def tell_of(self, member: Thing, fields: Any, day: date) -> None:
         member["roles"] = set(fields.roles)
+        member["data_erased"] = False
         member["name"] = fields.legal_name
         member["address"] = fields.address
         self.note(member, day, region=fields.region_code, group=fields.group_parent_uscc, name=fields.legal_name)

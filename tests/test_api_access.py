@@ -35,6 +35,7 @@ WHO = {
             *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
             *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
             *("create_key", "revoke_key", "correct_trade", "correct_member"),
+            *("read_person", "erase_person", "read_member_data", "erase_member_data"),
         ),
         "operator",
     ),
@@ -71,6 +72,7 @@ ID = {
     "trades": "trd",
     "keys": "key",
     "mandates": "mnd",
+    "persons": "prs",
 }
 
 

@@ -21,7 +21,7 @@ from exchange.agents.rules import (
     StepNotMandated,
 )
 from exchange.agents.tables import Mandate, MandateStep
-from exchange.identifiers import MandateId, MemberId, Prefix, read_any_id, written_id
+from exchange.identifiers import MandateId, MemberId, Prefix, written_id
 from exchange.listings.commands import RegisterProduct
 from exchange.listings.states import ListingState
 from exchange.listings.tables import ProductKind
@@ -49,13 +49,6 @@ def door(sqlite_url: str) -> Iterator[Door]:
 def place(sqlite_url: str) -> Iterator[Exchange]:
     with Exchange.at(sqlite_url) as made:
         yield made
-
-
-def given(place: Exchange, principal: Party, agent: Party, *steps: MandateStep, ends_on: date = LAST) -> MandateId:
-    answer = place.do(GrantMandate(agent.id, steps or ALL, ends_on), principal.by)
-    number = read_any_id(answer["id"])
-    assert number is not None
-    return MandateId(number)
 
 
 def product(code: str = "HN-1") -> RegisterProduct:
@@ -100,7 +93,7 @@ def test_a_mandate_is_told_to_both_sides_and_seen_by_both_and_by_staff(door: Doo
 
 def test_nobody_else_sees_a_mandate_or_ends_it(door: Door) -> None:
     principal, agent, stranger = door.place.a_member(), door.place.a_member(roles=SERVICE), door.place.a_member()
-    number = given(door.place, principal, agent)
+    number = door.place.a_mandate(principal, agent)
     path = f"/v1/mandates/{written_id(Prefix.MANDATE, number)}"
 
     refused(door.ask("GET", path, door.of(stranger)), 404, "not-found")
@@ -111,7 +104,7 @@ def test_nobody_else_sees_a_mandate_or_ends_it(door: Door) -> None:
 
 def test_a_list_of_mandates_goes_on_where_a_page_ends(door: Door) -> None:
     principal, agent = door.place.a_member(), door.place.a_member(roles=SERVICE)
-    numbers = [given(door.place, principal, agent) for _ in range(5)]
+    numbers = [door.place.a_mandate(principal, agent) for _ in range(5)]
 
     for key in (door.of(principal), door.of(agent), door.operator):
         shown = door.all_of("/v1/mandates", key, 2)
@@ -127,7 +120,7 @@ def test_only_another_active_service_organisation_can_be_an_agent(place: Exchang
         place.a_member(MemberState.SUBMITTED, roles=SERVICE),
     ):
         with pytest.raises(AgentWrong):
-            given(place, principal, wrong)
+            place.a_mandate(principal, wrong)
     with pytest.raises(AgentWrong):
         place.do(GrantMandate(MemberId(999_999), ALL, LAST), principal.by)
     with pytest.raises(NotFound, match="has not applied"):
@@ -140,10 +133,10 @@ def test_a_mandate_ends_today_at_the_earliest_and_within_three_years(place: Exch
     ends_on = place.today + timedelta(days=days)
 
     if fits:
-        given(place, principal, agent, ends_on=ends_on)
+        place.a_mandate(principal, agent, ends_on=ends_on)
     else:
         with pytest.raises(MandateWrong):
-            given(place, principal, agent, ends_on=ends_on)
+            place.a_mandate(principal, agent, ends_on=ends_on)
 
 
 def test_a_mandate_names_each_step_once() -> None:
@@ -157,7 +150,7 @@ def test_a_mandate_names_each_step_once() -> None:
 
 def test_an_agent_does_a_named_step_and_the_event_says_who_for_whom_and_by_which_mandate(place: Exchange) -> None:
     principal, agent = place.a_member(), place.a_member(roles=SERVICE)
-    number = given(place, principal, agent, MandateStep.PRODUCTS)
+    number = place.a_mandate(principal, agent, MandateStep.PRODUCTS)
 
     place.do(product(), agent_for(agent.by, principal.uscc))
 
@@ -172,8 +165,8 @@ def test_an_agent_does_a_named_step_and_the_event_says_who_for_whom_and_by_which
 
 def test_what_one_mandate_does_not_cover_another_may(place: Exchange) -> None:
     principal, agent = place.a_member(), place.a_member(roles=SERVICE)
-    given(place, principal, agent, MandateStep.LISTINGS)
-    second = given(place, principal, agent, MandateStep.PRODUCTS)
+    place.a_mandate(principal, agent, MandateStep.LISTINGS)
+    second = place.a_mandate(principal, agent, MandateStep.PRODUCTS)
 
     place.do(product(), agent_for(agent.by, principal.uscc))
 
@@ -182,7 +175,7 @@ def test_what_one_mandate_does_not_cover_another_may(place: Exchange) -> None:
 
 def test_without_a_mandate_nothing_is_done_for_another(place: Exchange) -> None:
     principal, agent, other = place.a_member(), place.a_member(roles=SERVICE), place.a_member(roles=SERVICE)
-    given(place, principal, other)
+    place.a_mandate(principal, other)
 
     with pytest.raises(NoMandate):
         place.do(product(), agent_for(agent.by, principal.uscc))
@@ -194,7 +187,7 @@ def test_without_a_mandate_nothing_is_done_for_another(place: Exchange) -> None:
 
 def test_a_step_that_is_not_named_is_refused(place: Exchange) -> None:
     principal, agent = place.a_member(), place.a_member(roles=SERVICE)
-    given(place, principal, agent, MandateStep.LISTINGS)
+    place.a_mandate(principal, agent, MandateStep.LISTINGS)
 
     with pytest.raises(StepNotMandated, match="products"):
         place.do(product(), agent_for(agent.by, principal.uscc))
@@ -202,7 +195,7 @@ def test_a_step_that_is_not_named_is_refused(place: Exchange) -> None:
 
 def test_an_agent_passes_nothing_on_and_ends_nothing_for_its_principal(place: Exchange) -> None:
     principal, agent, third = place.a_member(), place.a_member(roles=SERVICE), place.a_member(roles=SERVICE)
-    number = given(place, principal, agent)
+    number = place.a_mandate(principal, agent)
 
     for command in (GrantMandate(third.id, ALL, LAST), EndMandate(number, "as it should be")):
         with pytest.raises(StepNotMandated, match="Nobody"):
@@ -212,7 +205,7 @@ def test_an_agent_passes_nothing_on_and_ends_nothing_for_its_principal(place: Ex
 @pytest.mark.parametrize("ends", ["principal", "agent"])
 def test_either_side_ends_a_mandate_at_once(place: Exchange, ends: str) -> None:
     sides = {"principal": place.a_member(), "agent": place.a_member(roles=SERVICE)}
-    number = given(place, sides["principal"], sides["agent"])
+    number = place.a_mandate(sides["principal"], sides["agent"])
     acting = agent_for(sides["agent"].by, sides["principal"].uscc)
     place.do(product(), acting, "first")
 
@@ -257,7 +250,7 @@ def test_a_mandate_holds_to_the_end_of_its_last_day(database_url: str) -> None:
 
 def _hold_to_the_end(place: Exchange) -> None:
     principal, agent = place.a_member(), place.a_member(roles=SERVICE)
-    given(place, principal, agent, ends_on=place.today + timedelta(days=1))
+    place.a_mandate(principal, agent, ends_on=place.today + timedelta(days=1))
     acting = agent_for(agent.by, principal.uscc)
 
     place.wait(days=1)
@@ -271,7 +264,7 @@ def _hold_to_the_end(place: Exchange) -> None:
 @pytest.mark.parametrize("side", ["principal", "agent"])
 def test_a_mandate_rests_while_a_side_is_suspended(place: Exchange, side: str) -> None:
     sides = {"principal": place.a_member(), "agent": place.a_member(roles=SERVICE)}
-    given(place, sides["principal"], sides["agent"])
+    place.a_mandate(sides["principal"], sides["agent"])
     acting = agent_for(sides["agent"].by, sides["principal"].uscc)
     place.do(SuspendMember(sides[side].id, "as it should be"), place.operator())
 
@@ -286,7 +279,7 @@ def test_an_agent_does_not_deal_with_itself_or_its_group_for_another(place: Exch
     group = a_uscc(900)
     agent = place.a_member(roles=("service_org", "provider"), group_parent_uscc=group)
     sister, principal = place.a_member(group_parent_uscc=group), place.a_member()
-    given(place, principal, agent)
+    place.a_mandate(principal, agent)
     acting = agent_for(agent.by, principal.uscc)
 
     for seller in (agent, sister):
@@ -306,7 +299,7 @@ def test_an_agent_does_not_deal_with_itself_or_its_group_for_another(place: Exch
 def delegated(door: Door, steps: tuple[MandateStep, ...] = ALL) -> tuple[Party, Party, str]:
     """Give a principal, its agent, and the agent's key."""
     principal, agent = door.place.a_member(), door.place.a_member(roles=SERVICE)
-    given(door.place, principal, agent, *steps)
+    door.place.a_mandate(principal, agent, *steps)
     return principal, agent, door.of(agent)
 
 
@@ -330,7 +323,7 @@ def test_an_agent_trades_for_its_principal_over_http_and_both_parties_see_who_it
 def test_the_same_key_for_another_principal_is_another_request(door: Door) -> None:
     principal, agent, key = delegated(door)
     second = door.place.a_member()
-    given(door.place, second, agent)
+    door.place.a_mandate(second, agent)
     body = {"code": "HN-1", "kind": "dataset"}
 
     def ask(by: Party) -> Any:
@@ -363,7 +356,7 @@ def test_an_agent_reads_what_its_steps_need_and_nothing_else(door: Door) -> None
 def test_a_cursor_given_for_one_principal_is_of_no_use_for_another(door: Door) -> None:
     principal, agent, key = delegated(door)
     second = door.place.a_member()
-    given(door.place, second, agent)
+    door.place.a_mandate(second, agent)
     for number in range(2):
         door.place.a_trade(TradeState.PROPOSED, principal, terms=terms_of(f"HT-{number}"))
     page = door.ask("GET", "/v1/trades?limit=1", key, headers=header(principal)).json()
@@ -477,9 +470,9 @@ def test_what_is_delegable_needs_its_own_step_and_no_other(door: Door, operation
     [company] = [company for company in door.place.records(Company) if company.uscc == own]
     principal, agent = Party(company.member_id, by, own), door.place.a_member(roles=SERVICE)
     steps = STEPS_OF[operation]
-    given(door.place, principal, agent, *(step for step in MandateStep if step not in steps))
+    door.place.a_mandate(principal, agent, *(step for step in MandateStep if step not in steps))
 
     refused(door.ask("POST", wish.path, door.of(agent), wish.body, headers=header(principal)), 403, "step-not-mandated")
-    given(door.place, principal, agent, *steps)
+    door.place.a_mandate(principal, agent, *steps)
     answer = door.ask("POST", wish.path, door.of(agent), wish.body, headers=header(principal))
     assert answer.status_code == wish.status, answer.text

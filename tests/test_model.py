@@ -54,6 +54,7 @@ from exchange.listings.tables import (
     ProductKind,
     Sector,
 )
+from exchange.members import personal
 from exchange.members.tables import Member, MemberHistory
 from exchange.money import Money, Price
 from exchange.problems import Problem
@@ -673,6 +674,17 @@ class Wishes:
     def release(self) -> Wanted:
         return members.ReleasePersonalData(REASON), self.operator()
 
+    def personal(self) -> Wanted:
+        if self.seldom(3):
+            kind: Any = self.one_of([personal.ReadMemberData, personal.EraseMemberData])
+            gone = [number for number, member in self.model.members.items() if member["data_erased"]]
+            return kind(MemberId(self.likely(list(self.model.members), gone)), REASON), self.operator()
+        kind = self.one_of([personal.ReadPerson, personal.ErasePerson])
+        live = {key["person"] for key in self.model.keys.values() if key["live"]}
+        idle = sorted(set(self.model.people.values()) - live)
+        everybody = sorted({*self.model.people.values(), *self.model.erased})
+        return kind(PersonId(self.likely(idle, everybody)), REASON), self.operator()
+
     def whatever(self) -> Wanted:
         """Want a step of something as it is, wherever it stands."""
         model = self.model
@@ -714,7 +726,7 @@ def several(**weights: int) -> list[Callable[[Wishes], Wanted]]:
 
 
 FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
-    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1),
+    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1, personal=3),
     "companies": several(
         application=1, member_step=5, correction=2, change=3, typo_of_member=1, expulsion=3, readmission=3
     ),
@@ -1336,8 +1348,11 @@ ALL_REFUSALS = {
     "ConfirmedAlready",
     "ContractRecorded",
     "DateWrong",
+    "ErasedAlready",
     "Forbidden",
+    "JustErased",
     "KeyReused",
+    "KeysLive",
     "ListingNotTradable",
     "ListingStepWrong",
     "MandateEnded",

@@ -55,6 +55,7 @@ class ApiKey(Stored, table=True):
 
     __table_args__ = (
         UniqueConstraint("secret_sha256"),
+        Index(None, "person_id"),
         one_of("role", Role),
         one_of("state", KeyState),
         CheckConstraint("(role = 'member') = (uscc IS NOT NULL)", name="members_have_a_company"),
@@ -62,6 +63,7 @@ class ApiKey(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     untold: ClassVar = frozenset({"secret_sha256"})
     kept: ClassVar = True
+    lists: ClassVar = (("person_id",),)
 
     id: KeyId = column(BIG, primary_key=True)
     secret_sha256: str = column(TEXT)

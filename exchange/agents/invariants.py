@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from exchange.agents.tables import Mandate
 from exchange.journal.invariants import Invariant, none_of
 
 INVARIANTS: Final = [
@@ -9,7 +10,7 @@ INVARIANTS: Final = [
         "G1",
         "A mandate names the codes of the two memberships between which it was given.",
         none_of(
-            "SELECT count(*) FROM mandate",
+            f"SELECT count(*) FROM {Mandate.__tablename__}",
             "SELECT mandate.id AS mandate FROM mandate "
             "JOIN member AS principal ON principal.id = mandate.principal_id "
             "JOIN member AS agent ON agent.id = mandate.agent_id "

@@ -1,4 +1,4 @@
-"""Mandates: members authorise service organisations for named steps, until a day."""
+"""Mandates: members authorise service organisations for named steps, until a day; a person's keys are found."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -35,6 +35,7 @@ def upgrade() -> None:
     )
     for columns in INDEXES:
         op.create_index(op.f(f"ix_mandate_{'_'.join(columns)}"), "mandate", columns)
+    op.create_index(op.f("ix_api_key_person_id"), "api_key", ["person_id"])
 
 
 def downgrade() -> None:
@@ -42,4 +43,5 @@ def downgrade() -> None:
     if op.get_bind().scalar(sa.text("SELECT count(*) FROM mandate")):
         message = "mandates have been given: their table cannot be dropped without losing them"
         raise RuntimeError(message)
+    op.drop_index(op.f("ix_api_key_person_id"), "api_key")
     op.drop_table("mandate")
