@@ -497,18 +497,28 @@ class Model:
         self.proposals[subject[kind]]["approved"] = True
         subject["touched"] = self.position
 
+    def interest(self, by: Caller, *companies: str) -> dict[str, object]:
+        """Refuse who shares a name with somebody of a company that it concerns."""
+        [name] = [name for (_, name), number in self.people.items() if number == by.person_id]
+        return {"OwnInterest": any((company, name) in self.people for company in companies)}
+
     def propose_expulsion(self, c: Any, by: Caller) -> Thing:
         member = self.visible_member(c.member_id, by)
         refuse(
             MemberStepWrong=member["state"] not in {"active", "suspended"},
             ProposedAlready=self.is_fresh(member["expulsion"], member),
+            **self.interest(by, member["uscc"]),
         )
         return self.member_answer(c.member_id, **self.propose(member, "expulsion", by))
 
     def approve_expulsion(self, c: Any, by: Caller) -> Thing:
         member = self.visible_member(c.member_id, by)
         reasons = self.approval_refusals(member, "expulsion", by)
-        refuse(MemberStepWrong=member["state"] not in {"active", "suspended"}, **reasons)
+        refuse(
+            MemberStepWrong=member["state"] not in {"active", "suspended"},
+            **reasons,
+            **self.interest(by, member["uscc"]),
+        )
         self.approve(member, "expulsion")
         self.step_member(member, "expelled", self.today)
         return self.member_answer(c.member_id)
@@ -520,12 +530,14 @@ class Model:
 
     def propose_readmission(self, c: Any, by: Caller) -> Thing:
         company = self.barred(c.member_id, by)
-        refuse(ProposedAlready=self.is_fresh(company["readmission"], company))
+        own = self.interest(by, self.members[c.member_id]["uscc"])
+        refuse(ProposedAlready=self.is_fresh(company["readmission"], company), **own)
         return self.member_answer(c.member_id, **self.propose(company, "readmission", by))
 
     def approve_readmission(self, c: Any, by: Caller) -> Thing:
         company = self.barred(c.member_id, by)
-        refuse(**self.approval_refusals(company, "readmission", by))
+        own = self.interest(by, self.members[c.member_id]["uscc"])
+        refuse(**self.approval_refusals(company, "readmission", by), **own)
         self.approve(company, "readmission")
         company["barred"] = False
         return self.member_answer(c.member_id, barred=False)
@@ -992,15 +1004,18 @@ class Model:
         self.move(trade, "terminated", day)
         return self.trade_answer(trade)
 
+    def trade_interest(self, trade: Thing, by: Caller) -> dict[str, object]:
+        return self.interest(by, *(self.members[trade[side]]["uscc"] for side in ("buyer", "seller")))
+
     def propose_reversal(self, c: Any, by: Caller) -> Thing:
         trade, _, wrong = self.step_of(c, by)
-        refuse(ProposedAlready=self.is_fresh(trade["reversal"], trade), **wrong)
+        refuse(ProposedAlready=self.is_fresh(trade["reversal"], trade), **wrong, **self.trade_interest(trade, by))
         self.step_trade(c, trade)
         return self.trade_answer(trade, **self.propose(trade, "reversal", by))
 
     def approve_reversal(self, c: Any, by: Caller) -> Thing:
         trade, _, wrong = self.step_of(c, by)
-        refuse(**wrong, **self.approval_refusals(trade, "reversal", by))
+        refuse(**wrong, **self.approval_refusals(trade, "reversal", by), **self.trade_interest(trade, by))
         self.approve(trade, "reversal")
         day = self.today if self.is_closed(trade["effective_on"]) else trade["effective_on"]
         self.step_trade(c, trade, ended_on=day)

@@ -1374,6 +1374,7 @@ ALL_REFUSALS = {
     "NothingChanges",
     "OperatorsExist",
     "OwnersStep",
+    "OwnInterest",
     "OwnProposal",
     "ProductFieldsWrong",
     "ProposalStale",
