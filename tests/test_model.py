@@ -193,7 +193,8 @@ class Wishes:
     def mandate_ended(self) -> Wanted:
         mandates = self.model.mandates
         live = [number for number, one in mandates.items() if one["live"]]
-        number = self.likely(live, list(mandates))
+        ended = [number for number in mandates if number not in live]
+        number = self.likely(ended if ended and self.seldom(3) else live, list(mandates))
         held = mandates.get(number)
         side = held[self.one_of(["principal_uscc", "agent_uscc"])] if held and not self.seldom() else COMPANIES[0]
         return EndMandate(MandateId(number), REASON), self.company(side)

@@ -30,7 +30,7 @@ class NewMandate(Body):
     )
 
     agent_id: AgentId = Field(description="an active member with the role service_org")  # type: ignore[valid-type]
-    steps: list[MandateStep]
+    steps: tuple[MandateStep, ...]
     ends_on: Day = Field(description="the last business day on which it holds, within three years")
 
 
@@ -93,7 +93,7 @@ ROUTES: Final[list[Route]] = [
         operation="grant_mandate",
         summary="Authorise a service organisation to take named steps for you, until a day",
         commands=(GrantMandate,),
-        make=lambda body, _, __: GrantMandate(MemberId(body.agent_id), tuple(body.steps), body.ends_on),
+        make=lambda body, _, __: GrantMandate(MemberId(body.agent_id), body.steps, body.ends_on),
         body=NewMandate,
         status=CREATED,
     ),
