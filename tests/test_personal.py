@@ -1,12 +1,14 @@
 """Personal data: looked at for a reason that the log keeps, erased without a trace of what it was, and never in what is told."""
 
 import pytest
+from commandline import CommandLine
 from doors import Door, application, mbr, refused
 from exchanges import Exchange
 
+from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import CreateKey, JustErased, RevokeKey
-from exchange.access.tables import Person, Role
-from exchange.identifiers import PersonId, Prefix, written_id
+from exchange.access.tables import ApiKey, Person, Role
+from exchange.identifiers import KeyId, PersonId, Prefix, written_id
 from exchange.journal.tables import Event, Idempotency
 from exchange.members.commands import ReasonWrong
 from exchange.members.personal import ErasedAlready, EraseMemberData, ErasePerson, KeysLive, ReadPerson
@@ -71,14 +73,11 @@ def test_a_dry_run_shows_nothing(door: Door) -> None:
 def test_an_erased_name_is_nowhere_and_what_the_person_did_stays(door: Door) -> None:
     place = door.place
     company = place.a_company(person=NAME)
-    assert company.key_id is not None
     door.ask("POST", "/v1/members", door.of(company, NAME), application() | {"uscc": company.uscc})
     path = f"/v1/persons/{prs(company.person_id)}/erasure"
 
     refused(door.ask("POST", path, door.operator, {"reason": FOR}), 409, "keys-live")
-    for key in [leaf["key_id"] for leaf in place.leaves() if leaf["actor"] == company.person_id]:
-        place.do(RevokeKey(key), place.operator())
-    for key in {company.key_id} - {leaf["key_id"] for leaf in place.leaves()}:
+    for key in [one.id for one in place.records(ApiKey) if one.person_id == company.person_id]:
         place.do(RevokeKey(key), place.operator())
     commitment = next(one.name_commitment for one in place.records(Person) if one.id == company.person_id)
     assert door.post(path, door.operator, {"reason": FOR})["state"] == "erased"
@@ -141,3 +140,28 @@ def test_only_who_has_a_name_can_be_erased(sqlite_url: str) -> None:
         place.do(EraseMemberData(party.id, FOR), place.operator())
         with pytest.raises(ErasedAlready):
             place.do(EraseMemberData(party.id, FOR), place.operator())
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sqlite_url: str) -> CommandLine:
+    return CommandLine(monkeypatch, capsys, sqlite_url)
+
+
+def test_the_command_line_erases_persons_and_members(line: CommandLine, sqlite_url: str) -> None:
+    secret = written_secret(b"\x01" * 32)
+    with Exchange.at(sqlite_url) as place:
+        party, company = place.a_member(), place.a_company(person=NAME)
+        place.do(RevokeKey(KeyId(company.key_id or 0)), place.operator())
+        place.do(CreateKey(Role.OPERATOR, "Li", secret_hash(secret) or ""), place.operator())
+    line.act_as(secret)
+    why = ("--reason", FOR)
+
+    assert "is erased" in line.done("erase", prs(company.person_id), *why)
+    assert "is erased" in line.done("erase", mbr(party.id), *why)
+
+    assert "erased already" in line.refused(6, "erase", prs(company.person_id), *why)
+    assert "no such thing" in line.refused(5, "erase", prs(999_999), *why)
+    assert "prs_" in line.refused(3, "erase", "key_000000000042", *why)
+    line.done("verify", "--replay")
+    with Exchange.at(sqlite_url) as place:
+        assert not [personal for personal in (NAME, "张三") if personal in repr(place.dump())]

@@ -22,6 +22,7 @@ from exchange.cli.backups import backup, restore
 from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
 from exchange.cli.operating import doctor, settings
+from exchange.cli.personal import erase
 from exchange.cli.picture import picture
 from exchange.cli.progress import Tell, rows_shown
 from exchange.cli.reading import headline, read_standings, read_summary, run_verify
@@ -63,6 +64,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(reversals_app, name="reversals")
 app.command()(backup)
 app.command()(restore)
+app.command()(erase)
 
 
 FILE_HELP: Final = (
