@@ -10,6 +10,7 @@ from exchange.access.commands import RevokeKey
 from exchange.access.proposals import OwnInterest, OwnProposal, ProposalStale
 from exchange.access.tables import Proposal, Role
 from exchange.identifiers import PersonId
+from exchange.journal.callers import Caller
 from exchange.members.commands import (
     ApproveExpulsion,
     ApproveReadmission,
@@ -19,6 +20,7 @@ from exchange.members.commands import (
 )
 from exchange.members.personal import ErasePerson
 from exchange.members.states import MemberState
+from exchange.problems import Forbidden
 from exchange.trades.commands import ApproveReversal, CorrectTrade, ProposeReversal
 
 WHY = "as it should be"
@@ -63,6 +65,14 @@ def test_who_acts_for_a_company_that_it_concerns_neither_proposes_nor_approves(p
         with pytest.raises(OwnInterest):
             place.do(approve, place.a_key(Role.OPERATOR, f"Gao {number}"))
     place.do(approve, place.second_operator())
+
+
+@CASES
+def test_the_system_itself_proposes_nothing(place: Exchange, case: Case) -> None:
+    propose, _, _ = case(place)
+
+    with pytest.raises(Forbidden):
+        place.do(propose, Caller.SYSTEM)
 
 
 @CASES

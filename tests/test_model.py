@@ -866,6 +866,53 @@ class Machine(RuleBasedStateMachine):
         self.perhaps_flush()
 
     @rule(data=st.data())
+    def whole_mandate(self, data: Any) -> None:
+        """Have a mandate given, used and ended; the other side comes too late to end it."""
+        self.draw = data.draw
+        self.ready()
+        wishes, found = self.wishes, self.model.members
+        agents = wishes.active("service_org")
+        if not agents:
+            return
+        agent = wishes.one_of(agents)
+        principals = [
+            found[number]["uscc"] for number in wishes.active() if found[number]["uscc"] != found[agent]["uscc"]
+        ]
+        if not principals:
+            return
+        principal, acting = wishes.company(wishes.one_of(principals)), wishes.company(found[agent]["uscc"])
+        until = self.model.today + timedelta(days=30)
+        if not self.want(GrantMandate(MemberId(agent), tuple(MandateStep), until), principal):
+            return
+        mandate = MandateId(self.model.position)
+        if acting.uscc and principal.uscc:
+            self.want(wishes.product()[0], agent_for(cast("KeyHolder", acting), principal.uscc))
+        self.perhaps_flush()
+        for by in (principal, acting):
+            self.want(EndMandate(mandate, REASON), by)
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def whole_erasure(self, data: Any) -> None:
+        """Have a person's name erased; somebody of the same name comes in the same batch or later, and is another person."""
+        self.draw = data.draw
+        self.ready()
+
+        def come() -> bool:
+            return self.want(CreateKey(Role.AUDITOR, "Gone", f"{self.model.position:064x}"), self.wishes.operator())
+
+        if not come():
+            return
+        key = self.model.position
+        self.want(RevokeKey(KeyId(key)), self.wishes.operator())
+        self.perhaps_flush()
+        self.ready()
+        self.want(personal.ErasePerson(PersonId(self.model.keys[key]["person"]), REASON), self.wishes.operator())
+        self.perhaps_flush()
+        come()
+        self.perhaps_flush()
+
+    @rule(data=st.data())
     def whole_sale(self, data: Any) -> None:
         """Have one trade proposed, confirmed and contracted, each step needing what its neighbour in the batch has changed."""
         self.draw = data.draw

@@ -126,7 +126,7 @@ class Shop:
             place.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of(f"HT-{number}"))
         place.a_trade(TradeState.REVERSED, buyer, offer)
         agent = place.a_member(roles=("service_org",))
-        given = place.do(GrantMandate(agent.id, tuple(MandateStep), date(2099, 12, 31)), buyer.by)
+        given = place.do(GrantMandate(agent.id, tuple(MandateStep), date(2028, 12, 31)), buyer.by)
         self.common = place.position
         """Up to here all is copied; what follows is rare."""
         rare = place.a_listing(seller, version={"sector": Sector.ENERGY})
