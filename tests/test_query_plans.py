@@ -119,14 +119,13 @@ class Shop:
     def __init__(self, door: Door) -> None:
         self.door = door
         place = door.place
-        seller: Party = place.a_member()
+        seller: Party = place.a_member(roles=("provider", "consumer", "service_org"))
         buyer: Party = place.a_member()
         offer = place.a_listing(seller)
         for number in range(3):
             place.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of(f"HT-{number}"))
         place.a_trade(TradeState.REVERSED, buyer, offer)
-        agent = place.a_member(roles=("service_org",))
-        given = place.do(GrantMandate(agent.id, tuple(MandateStep), date(2028, 12, 31)), buyer.by)
+        given = place.do(GrantMandate(seller.id, tuple(MandateStep), date(2028, 12, 31)), buyer.by)
         self.common = place.position
         """Up to here all is copied; what follows is rare."""
         rare = place.a_listing(seller, version={"sector": Sector.ENERGY})
