@@ -10,7 +10,8 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from exchange.identifiers import MemberId
+from exchange.access.tables import Person
+from exchange.identifiers import MemberId, PersonId
 from exchange.journal.queries import Moment
 from exchange.members.names import TERM_LENGTH, folded
 from exchange.members.states import ADMITTED, MemberState
@@ -171,3 +172,16 @@ def personal_of(session: Session, member_ids: Iterable[MemberId]) -> dict[tuple[
     query = select(PersonalDatum).where(col(PersonalDatum.member_id).in_(set(member_ids)))
     found = session.exec(query.order_by(col(PersonalDatum.position))).all()
     return {(one.member_id, one.fact): one.value for one in found}
+
+
+def personal_data_of(session: Session, member_id: MemberId) -> dict[str, str | None]:
+    """Give a member's personal values as last told, by what they are."""
+    return {str(fact): value for (_, fact), value in personal_of(session, [member_id]).items()}
+
+
+def person_data(session: Session, person_id: PersonId) -> dict[str, str | None]:
+    """Give for whom a person acts, and the name. Raises NotFound."""
+    person = session.get(Person, person_id)
+    if person is None:
+        raise unseen()
+    return {"organisation": person.organisation, "name": person.name}

@@ -131,6 +131,7 @@ class PersonalDatum(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.AS_IS
     untold: ClassVar = frozenset({"value", "salt"})
+    lists: ClassVar = (("member_id",),)
 
     member_id: MemberId = column(BIG, primary_key=True, foreign_key="member.id")
     fact: PersonalFact = column(named(PersonalFact), primary_key=True)
