@@ -454,7 +454,7 @@ def test_what_is_not_delegable_is_refused_whatever_the_mandate(door: Door, opera
     principal, _, key = delegated(door)
     before = door.place.dump()
 
-    answer = door.ask("POST", wish.path, key, wish.body, headers=header(principal))
+    answer = door.ask(wish.method, wish.path, key, wish.body, headers=header(principal))
 
     assert answer.json()["type"] in {"/problems/step-not-mandated", "/problems/role-lacks-route"}
     assert answer.status_code == 403
@@ -466,13 +466,13 @@ def test_what_is_delegable_needs_its_own_step_and_no_other(door: Door, operation
     wish = WRITES[operation](door)
     own = next(uscc for (_, _, uscc), key in door._tokens.items() if key == wish.by)
     assert own is not None
-    by = door.place.a_company(own)
+    by = door.place.a_company(own, "Sun")
     [company] = [company for company in door.place.records(Company) if company.uscc == own]
     principal, agent = Party(company.member_id, by, own), door.place.a_member(roles=SERVICE)
     steps = STEPS_OF[operation]
     door.place.a_mandate(principal, agent, *(step for step in MandateStep if step not in steps))
 
-    refused(door.ask("POST", wish.path, door.of(agent), wish.body, headers=header(principal)), 403, "step-not-mandated")
+    refused(door.ask(wish.method, wish.path, door.of(agent), wish.body, headers=header(principal)), 403, "step-not-mandated")
     door.place.a_mandate(principal, agent, *steps)
-    answer = door.ask("POST", wish.path, door.of(agent), wish.body, headers=header(principal))
+    answer = door.ask(wish.method, wish.path, door.of(agent), wish.body, headers=header(principal))
     assert answer.status_code == wish.status, answer.text
