@@ -304,6 +304,8 @@ def test_what_is_private_is_shown_to_its_own_company_staff_and_regulators(door: 
     stranger = door.of(door.place.a_member())
 
     told = [door.get(path, key) for key in (own, door.operator, door.auditor, door.regulator)]
+    for one in told:
+        one.pop("looks_like", None)  # for operators alone
     foreign = door.ask("GET", path, stranger)
     unknown = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", path)
     malformed = re.sub(r"_[0-9]{12}", "_12", path)

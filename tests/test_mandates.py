@@ -472,7 +472,9 @@ def test_what_is_delegable_needs_its_own_step_and_no_other(door: Door, operation
     steps = STEPS_OF[operation]
     door.place.a_mandate(principal, agent, *(step for step in MandateStep if step not in steps))
 
-    refused(door.ask(wish.method, wish.path, door.of(agent), wish.body, headers=header(principal)), 403, "step-not-mandated")
+    refused(
+        door.ask(wish.method, wish.path, door.of(agent), wish.body, headers=header(principal)), 403, "step-not-mandated"
+    )
     door.place.a_mandate(principal, agent, *steps)
     answer = door.ask(wish.method, wish.path, door.of(agent), wish.body, headers=header(principal))
     assert answer.status_code == wish.status, answer.text

@@ -115,7 +115,7 @@ def _names_needed(member_id: MemberId) -> Need:
 
 def _name(work: UnitOfWork, member: Member, known: set[str], *called: str) -> None:
     """Let a member be found by what it is or was called; old names stand on what was issued under them."""
-    for term in sorted(names.terms(member.legal_name, member.short_name, *called) - known):
+    for term in sorted(names.known_by(member.legal_name, member.short_name, *called) - known):
         work.insert(MemberTerm, term=term, member_id=member.id)
 
 
@@ -260,7 +260,7 @@ class RecordMember(Command):
         for number, change in enumerate(self.changes, lines):
             steps += self._change(work, member, change, number)
         called = [change.value for change in self.changes if change.fact is MemberFact.NAME]
-        _name(work, member, names.terms(self.fields.legal_name, self.fields.short_name), *called)
+        _name(work, member, names.known_by(self.fields.legal_name, self.fields.short_name), *called)
         if self.withdrawn_on is not None:
             steps.append(MemberStep.WITHDRAW)
             _move(work, member, MemberStep.WITHDRAW, self.withdrawn_on, first=lines + len(self.changes))
