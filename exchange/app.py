@@ -78,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(chosen.database_url)
+        database = Database(chosen.database_url.get_secret_value())
         try:
             await revisions.require_current(database)
             store = open_store(database, clock.now, secrets.token_bytes)

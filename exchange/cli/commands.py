@@ -145,7 +145,7 @@ def serve(
     from exchange.cli.supervising import ServedByOne, listeners, supervise
 
     alone = chosen.workers == 1
-    if not alone and Database(chosen.database_url).path is not None:
+    if not alone and Database(chosen.database_url.get_secret_value()).path is not None:
         raise ServedByOne("--workers is above 1.")
 
     async def look() -> None:
