@@ -420,6 +420,11 @@ def test_nothing_personal_is_ever_answered(door: Door) -> None:
     assert made["secret"] not in repr(door.place.dump())
 
 
+def _mandate(door: Door) -> tuple[str, str]:
+    wish = WRITES["end_mandate"](door)
+    return wish.path.removesuffix("/end"), wish.by
+
+
 # The whole table: operation × role × own, another's, missing
 
 NAMED = sorted(name for name in CLOSED if "{id}" in OPERATIONS[name][1])
@@ -429,6 +434,7 @@ LOOKS: dict[str, Look] = {
     "show_product": _product,
     "show_listing": _draft,
     "show_trade": _trade,
+    "show_mandate": _mandate,
     "show_queue": lambda door: ("/v1/queues/filings", door.operator),
 }
 SHOWN_STRANGER = {"delist_listing": 403, "record_assessment": 409}
@@ -493,7 +499,7 @@ def test_each_role_gets_for_its_own_for_anothers_and_for_what_there_is_not_what_
 
 LOADS_MORE = {
     *("confirm_trade", "contract_trade", "cancel_trade", "terminate_trade", "approve_termination"),
-    *("describe_version", "submit_listing", "withdraw_member"),
+    *("describe_version", "submit_listing", "withdraw_member", "end_mandate"),
 }
 """Commands that have all at hand that hangs on an object before they decide whether it may be seen: the answer is the same, the work is not."""
 
