@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 
 from exchange.access.tables import Role
 from exchange.api.doors import Write
+from exchange.api.links import NEXT
 from exchange.app import ASSETS, GROUPS, create_app, openapi, openapi_json
 from exchange.identifiers import Prefix, read_id
 from exchange.listings.states import ListingState
@@ -527,6 +528,15 @@ def test_the_document_hangs_together() -> None:
             assert "Idempotency-Key" in [one["name"] for one in said["parameters"]]
             assert {"400", "401", "403", "413", "415", "422", "500", "503"} <= set(said["responses"])
         assert any(status.startswith("2") for status in said["responses"])
+
+
+def test_every_link_leads_to_an_operation_that_takes_the_id_where_it_is_answered() -> None:
+    for operation, following in NEXT.items():
+        _, _, said = OPERATIONS[operation]
+        linked = [answer["links"] for answer in said["responses"].values() if "links" in answer]
+        assert [list(links) for links in linked] == [list(following)] * len(linked)
+        assert linked
+        assert all(re.search(r"/{id}(/|$)", OPERATIONS[name][1]) for name in following)
 
 
 def test_every_route_that_there_is_is_in_the_document() -> None:

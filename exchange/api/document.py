@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from exchange.api import batches, catalogue, health
 from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
+from exchange.api.links import links_of
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
 from exchange.api.shapes import Done, Rehearsed
 from exchange.api.sheets import CSV_TYPE
@@ -146,7 +147,8 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         content = {"schema": _reference(route.body), "example": _example(route.body)}
         said["requestBody"] = {"required": True, "content": {"application/json": content}}
         statuses = sorted({route.status, *route.status_by_role.values()})
-        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
+        links = links_of(route.operation)
+        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) | links for status in statuses}
         good[200] = _or_rehearsed(good.get(200))
     else:
         parameters += _query_parameters(route.query)
