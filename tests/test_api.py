@@ -530,6 +530,32 @@ def test_the_document_hangs_together() -> None:
         assert any(status.startswith("2") for status in said["responses"])
 
 
+def test_the_document_says_of_parameters_what_the_reader_asks(sqlite_door: Door) -> None:
+    _, path, summary = OPERATIONS["show_summary"]
+    told = {one["name"]: one["schema"] for one in summary["parameters"]}
+    [condition] = [one["schema"] for one in OPERATIONS["start_review"][2]["parameters"] if one["name"] == "If-Match"]
+    wish = WRITES["start_review"](sqlite_door)
+
+    for name, good, bad in (
+        ("as_of", ["2023-12-31"], ["null"]),
+        ("known_at", ["1", "2026-03-02T00:59:59.12Z"], ["0", "09", "2026-12-31", "2026-12-31T15:59:59+08:00"]),
+    ):
+        assert "null" not in str(told[name])
+        for value in good + bad:
+            assert sqlite_door.ask("GET", path, sqlite_door.operator, **{name: value}).status_code == (
+                200 if value in good else 400
+            )
+            assert "pattern" not in told[name] or bool(re.search(told[name]["pattern"], value)) == (value in good)
+    for value, status in (('"1"', 412), ('W/"1"', 412), ('"1", "2"', 412), ('"x"', 400), ("1", 400), ("", 400)):
+        refused(sqlite_door.ask("POST", wish.path, wish.by, wish.body, headers={"If-Match": value}), status)
+        assert bool(re.search(condition["pattern"], value)) == (status == 412)
+    assert re.search(condition["pattern"], "*")
+    for one in OPERATIONS["list_trades"][2]["parameters"]:
+        assert "null" not in str(one["schema"])
+        if one["name"] == "contract_number":
+            assert (one["schema"]["minLength"], one["schema"]["maxLength"]) == (1, 64)
+
+
 def test_every_link_leads_to_an_operation_that_takes_the_id_where_it_is_answered() -> None:
     for operation, following in NEXT.items():
         _, _, said = OPERATIONS[operation]
