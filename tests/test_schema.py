@@ -34,6 +34,8 @@ EXAMPLES: Final = int(os.environ.get("EXCHANGE_SCHEMA_EXAMPLES", "10"))
 
 NOBODY: Final = "nobody"
 WHO: Final = (*Role, NOBODY)
+WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
+"""Who can begin a story."""
 DATABASES: Final = 2
 
 CHECKS: Final = {
@@ -116,7 +118,9 @@ def config(url: str, who: str, secret: str | None, database: int) -> schemathesi
             "no-shrink": True,
             "database": "none",
         },
-        "phases": {"stateful": {"generation": {"max-examples": EXAMPLES if THOROUGH else 3}}},
+        "phases": {
+            "stateful": {"enabled": who in WRITERS, "generation": {"max-examples": 10 * EXAMPLES if THOROUGH else 15}}
+        },
     }
     if secret is not None:
         said["auth"] = {"openapi": {"key": {"bearer": secret}}}
