@@ -37,7 +37,8 @@ test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is
 	@if test -f .pytest_cache/postgres-ran; then $(BIN)/coverage report --fail-under=100; \
 	else $(BIN)/coverage report; echo "Coverage is not required: the PostgreSQL half was skipped."; fi
 
-fuzz: $(VENV)/dev ## Run the property tests for long
+fuzz: $(VENV)/dev ## Run the property tests for long, and try the document on a real server with tens of thousands of cases
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_schema.py -rP
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/test_model.py tests/test_rules.py
 
 crash: $(VENV)/dev ## Kill the server, and PostgreSQL, a hundred times at random moments under load

@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as NoneFree
 
 from exchange.access.tables import Role
 from exchange.api.doors import Write
+from exchange.api.links import NEXT
 from exchange.app import ASSETS, GROUPS, create_app, openapi, openapi_json
 from exchange.identifiers import Prefix, read_id
 from exchange.listings.states import ListingState
@@ -529,6 +530,41 @@ def test_the_document_hangs_together() -> None:
             assert "Idempotency-Key" in [one["name"] for one in said["parameters"]]
             assert {"400", "401", "403", "413", "415", "422", "500", "503"} <= set(said["responses"])
         assert any(status.startswith("2") for status in said["responses"])
+
+
+def test_the_document_says_of_parameters_what_the_reader_asks(sqlite_door: Door) -> None:
+    _, path, summary = OPERATIONS["show_summary"]
+    told = {one["name"]: one["schema"] for one in summary["parameters"]}
+    [condition] = [one["schema"] for one in OPERATIONS["start_review"][2]["parameters"] if one["name"] == "If-Match"]
+    wish = WRITES["start_review"](sqlite_door)
+
+    for name, good, bad in (
+        ("as_of", ["2023-12-31"], ["null"]),
+        ("known_at", ["1", "2026-03-02T00:59:59.12Z"], ["0", "09", "2026-12-31", "2026-12-31T15:59:59+08:00"]),
+    ):
+        assert "null" not in str(told[name])
+        for value in good + bad:
+            assert sqlite_door.ask("GET", path, sqlite_door.operator, **{name: value}).status_code == (
+                200 if value in good else 400
+            )
+            assert "pattern" not in told[name] or bool(re.search(told[name]["pattern"], value)) == (value in good)
+    for value, status in (('"1"', 412), ('W/"1"', 412), ('"1", "2"', 412), ('"x"', 400), ("1", 400), ("", 400)):
+        refused(sqlite_door.ask("POST", wish.path, wish.by, wish.body, headers={"If-Match": value}), status)
+        assert bool(re.search(condition["pattern"], value)) == (status == 412)
+    assert re.search(condition["pattern"], "*")
+    for one in OPERATIONS["list_trades"][2]["parameters"]:
+        assert "null" not in str(one["schema"])
+        if one["name"] == "contract_number":
+            assert (one["schema"]["minLength"], one["schema"]["maxLength"]) == (1, 64)
+
+
+def test_every_link_leads_to_an_operation_that_takes_the_id_where_it_is_answered() -> None:
+    for operation, following in NEXT.items():
+        _, _, said = OPERATIONS[operation]
+        linked = [answer["links"] for answer in said["responses"].values() if "links" in answer]
+        assert [list(links) for links in linked] == [list(following)] * len(linked)
+        assert linked
+        assert all(re.search(r"/{id}(/|$)", OPERATIONS[name][1]) for name in following)
 
 
 def test_every_route_that_there_is_is_in_the_document() -> None:

@@ -67,6 +67,19 @@ def test_a_dry_run_says_what_would_become_of_it_and_leaves_no_trace(door: Door, 
     }
 
 
+def test_a_dry_run_may_send_a_key_but_no_wrong_one(sqlite_door: Door) -> None:
+    wish = WRITES["create_trade"](sqlite_door)
+    position = sqlite_door.place.position
+
+    for path, body in ((wish.path, wish.body), (f"{wish.path}:batch", [wish.body])):
+        asked = f"{path}?dry_run=true"
+        assert sqlite_door.ask("POST", asked, wish.by, body, key="order-1").status_code == 200
+        refused(sqlite_door.ask("POST", asked, wish.by, body, key="two words"), 400, "key-missing")
+
+    assert sqlite_door.place.position == position
+    assert sqlite_door.ask("POST", wish.path, wish.by, wish.body, key="order-1").status_code == 201
+
+
 def test_a_dry_run_refuses_in_the_same_words(door: Door) -> None:
     buyer, offer = door.of(door.place.a_member()), door.place.a_listing(state=ListingState.SUSPENDED)
     auditor = door.auditor

@@ -160,7 +160,7 @@ async def create_trades(request: Request) -> Response:
     caller = await writer(request, ACCESS["create_trades"])
     asked = query(BatchQuery, request)
     dry = asked.dry_run == "true"
-    key = "" if dry else idempotency_key(request)
+    key = idempotency_key(request, dry=dry)
     if expected(request) is not None:
         raise TagWrong("Nothing that carries an entity tag is changed here.")
     raw = await raw_body(request, BODY_LIMIT, (JSON_TYPE, NDJSON_TYPE))

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from exchange.agents.steps import STEP_OF
 from exchange.api import batches, catalogue, health
 from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
+from exchange.api.links import links_of
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
 from exchange.api.shapes import USCC_EXAMPLE, Done, Rehearsed
 from exchange.api.sheets import CSV_TYPE
@@ -34,6 +35,9 @@ ERRORS: Final = {
 ALWAYS: Final = (429, 500, 503)
 """What can befall any request."""
 
+ENTITY_TAG: Final = '(W/)?"[0-9]{1,18}"'
+IF_MATCH: Final = rf"^(\*|{ENTITY_TAG}( ?, ?{ENTITY_TAG})*)$"
+"""What `doors.expected` reads."""
 TAG: Final = {
     "ETag": {
         "description": "The position of its last change, in quotes: send it as `If-Match` to change it only as you saw it.",
@@ -53,7 +57,7 @@ TAG_HEADER: Final = {
     "in": "header",
     "required": False,
     "description": "The `ETag` of what is changed, as you saw it: 412 where it has changed since.",
-    "schema": {"type": "string", "examples": ['"9120"']},
+    "schema": {"type": "string", "pattern": IF_MATCH, "examples": ['"9120"']},
 }
 
 RETRY_AFTER: Final = {"Retry-After": {"description": "After how many seconds.", "schema": {"type": "string"}}}
@@ -154,7 +158,8 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         content = {"schema": _reference(route.body), "example": _example(route.body)}
         said["requestBody"] = {"required": route.method == "POST", "content": {"application/json": content}}
         statuses = sorted({route.status, *route.status_by_role.values()})
-        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
+        links = links_of(route.operation)
+        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) | links for status in statuses}
         good[200] = _or_rehearsed(good.get(200))
     else:
         parameters += [*([ACTING_FOR_HEADER] if route.mandated else []), *_query_parameters(route.query)]
@@ -267,9 +272,17 @@ def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
     schema = query.model_json_schema(ref_template=REFERENCE)
     required = schema.get("required", ())
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": shape}
+        {"name": name, "in": "query", "required": name in required, "schema": _never_null(shape)}
         for name, shape in schema.get("properties", {}).items()
     ]
+
+
+def _never_null(shape: dict[str, Any]) -> dict[str, Any]:
+    """Take null out of a parameter's schema: what is null in Python is left out of a query string, which has no such value."""
+    branches = [branch for branch in shape.get("anyOf", ()) if branch != {"type": "null"}]
+    if len(branches) != 1:
+        return shape
+    return {**branches[0], **{name: value for name, value in shape.items() if name not in {"anyOf", "default"}}}
 
 
 def _good(shape: type[BaseModel], description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -53,7 +53,11 @@ def _searchable(value: str) -> str:
     return value
 
 
-Searched = Annotated[str, AfterValidator(_searchable)]
+Searched = Annotated[
+    str,
+    AfterValidator(_searchable),
+    Field(json_schema_extra={"minLength": 1, "maxLength": REFERENCE_LIMIT}),
+]
 """A text to look for: one that could be stored."""
 
 

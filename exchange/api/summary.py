@@ -24,7 +24,11 @@ class SummaryQuery(Body):
 
     as_of: Day | None = Field(None, description="business date; today where left out")
     known_at: str | None = Field(
-        None, max_length=40, description="position, or RFC 3339 instant in UTC", examples=["9120"]
+        None,
+        max_length=40,
+        description="position, or RFC 3339 instant in UTC",
+        examples=["9120"],
+        json_schema_extra={"pattern": f"^({_POSITION.pattern}|{_INSTANT.pattern})$"},
     )
 
 

@@ -1,0 +1,38 @@
+"""What may come next: after which operation the id that it answers is of use, and for what. The document's `links` are made from it."""
+
+from typing import Any, Final
+
+NEXT: Final[dict[str, tuple[str, ...]]] = {
+    "apply_for_membership": ("show_member", "start_review"),
+    "start_review": ("show_member", "request_correction", "admit_member", "reject_member"),
+    "request_correction": ("show_member", "correct_application"),
+    "correct_application": ("show_member", "admit_member", "reject_member"),
+    "admit_member": ("show_member", "show_statement", "suspend_member", "change_member", "withdraw_member"),
+    "suspend_member": ("show_member", "reinstate_member", "withdraw_member"),
+    "propose_expulsion": ("show_member", "approve_expulsion"),
+    "approve_expulsion": ("show_member", "propose_readmission"),
+    "propose_readmission": ("show_member", "approve_readmission"),
+    "register_product": ("show_product", "describe_version"),
+    "describe_version": ("record_assessment",),
+    "draft_listing": ("show_listing", "submit_listing"),
+    "submit_listing": ("show_listing", "approve_listing", "reject_listing"),
+    "approve_listing": ("show_listing", "suspend_listing", "delist_listing"),
+    "suspend_listing": ("show_listing", "resume_listing", "delist_listing"),
+    "create_trade": ("show_trade", "confirm_trade", "cancel_trade"),
+    "confirm_trade": ("show_trade", "contract_trade", "cancel_trade"),
+    "contract_trade": ("show_trade", "terminate_trade", "propose_reversal", "correct_trade"),
+    "file_trade": ("show_trade", "confirm_trade", "review_filing", "cancel_trade"),
+    "record_auction": ("show_trade", "propose_reversal", "correct_trade"),
+    "terminate_trade": ("show_trade", "approve_termination"),
+    "propose_reversal": ("show_trade", "approve_reversal"),
+}
+"""By operation, operations that take what it answers as `id` for theirs; not all of them, but those that lead on."""
+
+
+def links_of(operation: str) -> dict[str, Any]:
+    """Give the `links` of an operation's answers, with their key; nothing where nothing follows."""
+    links = {
+        following: {"operationId": following, "parameters": {"id": "$response.body#/id"}}
+        for following in NEXT.get(operation, ())
+    }
+    return {"links": links} if links else {}
