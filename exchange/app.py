@@ -1,6 +1,7 @@
 """The ASGI application: rooms opened, routes added, and everything given back at the end."""
 
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -78,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret = (
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
+            if await database.find_member_role():
+                logging.getLogger(__name__).info("Members read as the role exchange_member")
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)

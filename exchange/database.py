@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import asyncpg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -40,6 +40,18 @@ POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 AWAY_STATES: Final = ("08", "53", "57", "58")
 """Classes of PostgreSQL's error codes: no connection, no resources, an operator's intervention, trouble of its system."""
+
+
+STEP_DOWN: Final = text(
+    "SELECT set_config('role', 'exchange_member', true), set_config('exchange.company', :company, true)"
+)
+"""Take on the role that sees of each table only what one company may. For this transaction only: neither outlives it on a pooled connection."""
+CAN_STEP_DOWN: Final = text(
+    "SELECT pg_has_role(role.oid, 'MEMBER') AND NOT role.rolsuper AND NOT role.rolbypassrls AND ("
+    "  SELECT bool_and(has_table_privilege(role.oid, kept.oid, 'SELECT')) AND bool_or(kept.relrowsecurity) FROM pg_class AS kept "
+    "  WHERE kept.relkind = 'r' AND kept.relnamespace = to_regnamespace(current_schema()) AND kept.relname <> 'alembic_version') "
+    "FROM pg_roles AS role WHERE role.rolname = 'exchange_member'"
+)
 
 
 class DatabaseUrlWrong(Invalid):
@@ -81,6 +93,7 @@ class Database:
         except (ArgumentError, ValueError):
             # The cause stays unsaid: it may quote the URL, and with it the password.
             raise DatabaseUrlWrong("The database's URL cannot be read.") from None
+        self.steps_down = False
         if self._url.drivername == "sqlite" and self._url.database:
             self.path: Path | None = Path(self._url.database)
         elif self._url.drivername in POSTGRES_NAMES:
@@ -103,6 +116,11 @@ class Database:
         bare = bare.difference_update_query(["password"])
         return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
+    async def find_member_role(self) -> bool:
+        """Find out whether a company's reads can take on the role of members; from then on they do."""
+        self.steps_down = self.path is None and bool(await self.read(_can_step_down))
+        return self.steps_down
+
     def __str__(self) -> str:
         """Name the database without its password, wherever in the URL it stands."""
         shown = {name: "***" if "password" in name else value for name, value in self._url.query.items()}
@@ -113,6 +131,25 @@ class Database:
 
         def on_connection(connection: Connection) -> T:
             with Session(connection) as session:
+                return query(session, *args, **kwargs)
+
+        return await self._on_snapshot(on_connection)
+
+    async def read_as(
+        self,
+        company: str,
+        opened: Callable[[Connection], Session],
+        query: Callable[Concatenate[Session, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a query on one snapshot in a session that is opened for a company; the role of members is taken on where there is one."""
+
+        def on_connection(connection: Connection) -> T:
+            if self.steps_down:
+                connection.execute(STEP_DOWN, {"company": company})
+            with opened(connection) as session:
                 return query(session, *args, **kwargs)
 
         return await self._on_snapshot(on_connection)
@@ -162,6 +199,12 @@ class Database:
     @cached_property
     def _snapshots(self) -> AsyncEngine:
         return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _can_step_down(session: Session) -> bool | None:
+    # Not by `exec`, which is for what is typed.
+    found: bool | None = session.connection().execute(CAN_STEP_DOWN).scalar()
+    return found
 
 
 def _within(engine: Engine, act: Callable[[Connection], Any]) -> Any:

@@ -30,6 +30,7 @@ from exchange.members.queries import MemberFilter, find_member, list_members
 from exchange.members.rules import CORRECTABLE, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
+from exchange.tenancy import read_for
 from exchange.trades.queries import Balances, StatementLine, statement
 
 APPLICATION_EXAMPLE: Final = {
@@ -199,7 +200,9 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
-    rows = await office(request).database.read(
+    rows = await read_for(
+        office(request).database,
+        caller.uscc,
         list_members,
         caller.uscc,
         place[0] if place else None,
@@ -215,7 +218,7 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> Memb
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
     number = path_id(request, Prefix.MEMBER)
-    member = await office(request).database.read(find_member, MemberId(number), caller.uscc)
+    member = await read_for(office(request).database, caller.uscc, find_member, MemberId(number), caller.uscc)
     return shape_member(member, caller)
 
 
@@ -224,8 +227,16 @@ async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery)
     if wants(request, CSV_TYPE):
         return await statement_sheet(request, caller, number, asked.from_, asked.to)
     place = after(request, caller, asked)
-    found = await office(request).database.read(
-        statement, number, asked.from_, asked.to, place, asked.limit, company=caller.uscc
+    found = await read_for(
+        office(request).database,
+        caller.uscc,
+        statement,
+        number,
+        asked.from_,
+        asked.to,
+        place,
+        asked.limit,
+        company=caller.uscc,
     )
     return StatementShape(
         member=written_id(Prefix.MEMBER, number),
