@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
-# In how many processes `make test` runs the tests.
-JOBS ?= auto
+# In how many processes `make test` runs the tests: one more than there are processors, as many tests wait for a server or a disk.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 .DEFAULT_GOAL := help
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
@@ -15,7 +15,7 @@ AGAIN ?=
 # More for `make bench`: BENCH='--only 1.in --rounds 5', BENCH=--help.
 BENCH ?=
 
-.PHONY: help demo serve test fuzz crash mutants bench bench-full bench-reads bench-overload lock openapi errors format clean
+.PHONY: help demo serve test fuzz crash mutants bench bench-full bench-reads bench-overload lock sbom audit openapi errors format clean
 
 help: ## Say what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ test: $(VENV)/dev ## Check and test everything, on PostgreSQL too where there is
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	@if test -f .pytest_cache/postgres-ran; then $(BIN)/coverage report --fail-under=100; \
 	else $(BIN)/coverage report; echo "Coverage is not required: the PostgreSQL half was skipped."; fi
@@ -75,6 +75,12 @@ lock: ## Pin all dependencies anew, with hashes (needs uv)
 	  --output-file requirements.txt
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
 	  --constraint requirements.txt --output-file requirements-dev.txt
+
+sbom: $(VENV)/dev ## Write docs/sbom.cdx.json and docs/licences.md from the lock files
+	$(BIN)/python tests/supply.py
+
+audit: $(VENV)/dev ## Ask for known flaws of what is shipped; says so where nobody can be asked
+	$(BIN)/python tests/supply.py audit
 
 clean: ## Remove what was made here
 	rm -rf $(VENV) bench demo .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants

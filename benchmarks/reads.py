@@ -34,6 +34,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 
 from cluster import FAST, REMEDY, Cluster, _unprivileged, binaries, free_port  # noqa: E402
 from exchanges import Exchange  # noqa: E402
+from tampering import PAST_GUARDS  # noqa: E402
 from trades import server  # noqa: E402
 
 from exchange.access.callers import secret_hash, written_secret  # noqa: E402
@@ -203,9 +204,7 @@ def build(url: str, entries: int, trades: int) -> Names:
 
     async def fill() -> None:
         connection = await asyncpg.connect(url)
-        await connection.execute(
-            "SET session_replication_role = replica; SET synchronous_commit = off; SET maintenance_work_mem = '512MB'"
-        )
+        await connection.execute(f"{PAST_GUARDS}; SET synchronous_commit = off; SET maintenance_work_mem = '512MB'")
         await connection.execute("SET work_mem = '256MB'")
         scripts = (BUILT + COMPLETE).format(**values).strip().removesuffix(";").split(";\n")
         for script in (*CAST, *scripts):

@@ -1,5 +1,6 @@
 """The ASGI application: rooms opened, routes added, and everything given back at the end."""
 
+import asyncio
 import json
 import logging
 import secrets
@@ -34,11 +35,13 @@ from exchange.api import (
     summary,
     trades,
 )
+from exchange.api.access import require_rows
 from exchange.api.doors import Office, Route, add
 from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
 from exchange.api.rates import Rates
 from exchange.api.reception import Reception, places
+from exchange.api.uses import Uses
 from exchange.database import Database
 from exchange.journal.journal import Journal
 from exchange.journal.opening import open_store
@@ -84,9 +87,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)
-                rates = Rates(chosen.rate_per_key, chosen.rate_per_address)
-                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), rates)
+                rates, uses = Rates(chosen.rate_per_key, chosen.rate_per_address), Uses(database, clock.now)
+                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), rates, uses)
+                writing = asyncio.create_task(uses.keep_writing())
                 yield
+                writing.cancel()
+            await uses.write()
         finally:
             await database.close()
 
@@ -115,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.router.add_route("/docs", _docs, methods=["GET"], name="docs")
     app.router.add_route("/openapi.json", _openapi, methods=["GET"], name="openapi")
     app.mount("/docs/assets", StaticFiles(directory=ASSETS), name="docs_assets")
+    require_rows(str(getattr(route, "name", "")) for route in app.router.routes)
     # Outermost, so that also what the framework answers by itself gets its id, its line and its count.
     app.middleware_stack = Reception(
         Entrance(app.router.routes, app.build_middleware_stack()),
@@ -122,6 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         figures,
         app.state,
         access_log=chosen.access_log,
+        hosts=chosen.host_names,
     )
     return app
 

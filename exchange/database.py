@@ -155,7 +155,7 @@ class Database:
         return await self._on_snapshot(on_connection)
 
     async def alter(self, change: Callable[[Connection], T]) -> T:
-        """Run a change of the schema in one transaction: migrations only."""
+        """Run a change in one transaction: a migration's, or what is noted beside the journal."""
         if self.path is not None:
             return await asyncio.to_thread(_within, self._sqlite, change)
         async with self._postgres.begin() as connection:

@@ -118,7 +118,7 @@ class Invalid(Problem):
 class TooOften(Problem):
     """Too many requests came from here."""
 
-    remedy = "Wait for as many seconds as `Retry-After` says; many trades go in one request: POST /v1/trades:batch."
+    remedy = "Wait for as many seconds as `Retry-After` says."
 
     def __init__(self, detail: str = "", policy: str = "", limit: int = 0, window_s: int = 60, wait_s: int = 1) -> None:
         """Take what was counted, how many are allowed in how many seconds, and in how many it can be tried again."""

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all machines, else each start makes its own"
     )
+    hosts: str = Field(
+        "",
+        description="names by which the service may be asked, without ports, separated by commas; others get 400; where empty, any will do",
+    )
     workers: int = Field(
         1, gt=0, le=MOST_WORKERS, description="processes that serve together; above 1 on PostgreSQL only"
     )
@@ -115,6 +119,11 @@ class Settings(BaseSettings):
         None, description="`json` lines or `console`; where unset, `console` if stderr is a terminal"
     )
     access_log: bool = Field(default=True, description="a line in the log for each request")
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """The names in `hosts`."""
+        return frozenset(name.strip().lower() for name in self.hosts.split(",") if name.strip())
 
     @classmethod
     def read(cls, **given: Any) -> Self:

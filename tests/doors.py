@@ -136,8 +136,8 @@ class Door:
     ) -> httpx.Response:
         """Send a request; a body of bytes goes as it is, anything else as JSON, and a write gets a new key where none is given."""
         sent = {} if by is None else {"Authorization": f"Bearer {by}"}
-        if method == "POST":
-            sent |= {"Content-Type": "application/json"}
+        if method != "GET":
+            sent |= {} if method == "DELETE" and body is None else {"Content-Type": "application/json"}
             sent |= {} if without_key else {"Idempotency-Key": key or f"http-{next(self._keys)}"}
         content = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         return await self.client.request(
@@ -215,6 +215,7 @@ class Wish:
     body: dict[str, Any]
     by: str
     status: int = 200
+    method: str = "POST"
 
     def of_unknown(self) -> str:
         """Give the path with an id that nothing has."""
@@ -468,14 +469,19 @@ def _close(door: Door) -> Wish:
     return Wish("/v1/closed-months", {"month": f"{month:%Y-%m}"}, door.operator, 201)
 
 
+PEOPLE = count(1)
+
+
 def _create_key(door: Door) -> Wish:
-    return Wish("/v1/keys", {"role": "member", "person": "李四", "uscc": a_uscc(77)}, door.operator, 201)
+    person = f"李四{next(PEOPLE)}"  # each another: a person has two live keys at most
+    body = {"role": "member", "person": person, "uscc": a_uscc(77), "name": "billing", "scopes": ["read"]}
+    return Wish("/v1/keys", body | {"expires_on": "2030-12-31"}, door.operator, 201)
 
 
 def _revoke(door: Door) -> Wish:
     company = door.place.a_company()
     assert company.key_id is not None
-    return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}/revocation", {}, door.operator)
+    return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}", {}, door.operator, method="DELETE")
 
 
 WRITES: dict[str, Callable[[Door], Wish]] = {

@@ -56,7 +56,8 @@ TRADE_STEPS = {
 }
 OPEN_TRADES = {"proposed", "confirmed", "filed"}
 ROLES = {
-    "CreateKey": frozenset({OPERATOR, SYSTEM}),
+    "CreateKey": frozenset({OPERATOR, MEMBER, SYSTEM}),
+    "RevokeKey": frozenset({OPERATOR, MEMBER}),
     "ApplyForMembership": frozenset({OPERATOR, MEMBER}),
     "CorrectApplication": frozenset({OPERATOR, MEMBER}),
     "WithdrawMember": frozenset({OPERATOR, MEMBER}),
@@ -80,6 +81,19 @@ ROLES = {
     frozenset({MEMBER}),
 )
 """Who may do it at all; what is not named here is the operators' alone."""
+
+
+SCOPES = {"read", "membership", "catalogue", "trades", "keys"}
+SCOPE_WORDS = (
+    ("keys", ("Key",)),
+    ("trades", ("TakeListing", "Trade", "Filing", "Reversal", "Termination", "Auction", "CloseMonth")),
+    ("catalogue", ("Listing", "Product", "Version", "Assessment")),
+)
+"""By which words in its name it is known to which scope a command belongs; the rest is about members."""
+
+
+def scope_of(command: str) -> str:
+    return next((scope for scope, words in SCOPE_WORDS if any(word in command for word in words)), "membership")
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
@@ -183,8 +197,10 @@ class Model:
     def decide(self, commands: Sequence[Command], by: Caller, key: str) -> Accepted:
         """Decide a job; raise Refused, which leaves a job of several half done: decide those on a copy."""
         request = repr(commands)
-        refuse(Unauthenticated=by.role != SYSTEM and not self.keys.get(by.key_id or 0, {}).get("live"))
+        refuse(Unauthenticated=by.role != SYSTEM and not self.opens(by.key_id or 0))
         refuse(Forbidden=any(by.role not in ROLES.get(type(command).__name__, {OPERATOR}) for command in commands))
+        scopes = SCOPES if by.role == SYSTEM else self.keys[by.key_id or 0]["scopes"]
+        refuse(ScopeMissing=any(scope_of(type(command).__name__) not in scopes for command in commands))
         if (by.holder, key) in self.answered:
             first, answers = self.answered[by.holder, key]
             refuse(KeyReused=first != request)
@@ -206,16 +222,40 @@ class Model:
 
     # Keys
 
+    def opens(self, number: int) -> bool:
+        """Tell whether a key is neither revoked nor over."""
+        key = self.keys.get(number)
+        return key is not None and key["live"] and (key["ends"] is None or key["ends"] >= self.today)
+
     def create_key(self, c: Any, by: Caller) -> Thing:
-        refuse(OperatorsExist=by.role == SYSTEM and (self.operator_keys or c.role != OPERATOR))
+        scopes = set(map(str, c.scopes)) if c.scopes else SCOPES if c.role in {OPERATOR, MEMBER} else {"read"}
         organisation = {"operator": "exchange", "auditor": "exchange", "regulator": "regulator"}.get(c.role, c.uscc)
+        person = self.people.get((organisation, c.person_name))
+        held = [
+            n for n, key in self.keys.items() if key["person"] == person and key["role"] == c.role and self.opens(n)
+        ]
+        refuse(
+            OwnPeopleOnly=by.role == MEMBER and (c.role != MEMBER or c.uscc != by.uscc),
+            ScopeMissing=by.role != SYSTEM and not scopes <= self.keys[by.key_id or 0]["scopes"],
+            OperatorsExist=by.role == SYSTEM and (self.operator_keys or c.role != OPERATOR),
+            KeyWrong=c.expires_on is not None and c.expires_on < self.today,
+            KeysEnough=len(held) >= 2,
+        )
         person = self.people.setdefault((organisation, c.person_name), self.position)
-        self.keys[self.position] = {"live": True, "role": str(c.role), "person": person, "uscc": c.uscc}
+        self.keys[self.position] = {
+            "live": True,
+            "role": str(c.role),
+            "person": person,
+            "uscc": c.uscc,
+            "scopes": scopes,
+            "ends": c.expires_on,
+        }
         self.operator_keys += c.role == OPERATOR
         return {"id": f"key_{self.position:012}", "person": f"prs_{person:012}", "state": "active", "role": str(c.role)}
 
     def revoke_key(self, c: Any, by: Caller) -> Thing:
-        refuse(NotFound=c.key_id not in self.keys)
+        key = self.keys.get(c.key_id)
+        refuse(NotFound=key is None or (by.role == MEMBER and key["uscc"] != by.uscc))
         refuse(RevokedAlready=not self.keys[c.key_id]["live"])
         self.keys[c.key_id]["live"] = False
         return {"id": f"key_{c.key_id:012}", "state": "revoked"}

@@ -182,7 +182,9 @@ def test_equal_requests_at_the_same_time_are_done_once(door: Door) -> None:
     wish = WRITES["create_trade"](door)
 
     async def all_at_once() -> list[httpx.Response]:
-        return await asyncio.gather(*(door.send("POST", wish.path, wish.by, wish.body, key="one") for _ in range(8)))
+        return await asyncio.gather(
+            *(door.send(wish.method, wish.path, wish.by, wish.body, key="one") for _ in range(8))
+        )
 
     answers = door.wait(all_at_once())
 
@@ -196,19 +198,19 @@ def test_keys_belong_to_the_company_and_not_to_the_api_key(door: Door) -> None:
     wish = WRITES["create_trade"](door)
     uscc = door.get("/v1/members", door.operator)["data"][-1]["uscc"]
     rotated = door.token(Role.MEMBER, "Wu", uscc)
-    first = door.ask("POST", wish.path, wish.by, wish.body, key="one")
+    first = door.ask(wish.method, wish.path, wish.by, wish.body, key="one")
     others = WRITES["create_trade"](door)
 
-    assert door.ask("POST", wish.path, rotated, wish.body, key="one").content == first.content
+    assert door.ask(wish.method, wish.path, rotated, wish.body, key="one").content == first.content
     assert door.ask("POST", others.path, others.by, others.body, key="one").status_code == 201
 
 
 def test_a_refused_request_is_decided_anew(door: Door) -> None:
     wish = WRITES["approve_listing"](door)
-    refused(door.ask("POST", wish.path, wish.by, wish.body | {"effective_on": "2020-01-01"}, key="one"), 422)
+    refused(door.ask(wish.method, wish.path, wish.by, wish.body | {"effective_on": "2020-01-01"}, key="one"), 422)
 
-    assert door.ask("POST", wish.path, wish.by, wish.body, key="one").status_code == 200
-    assert door.ask("POST", wish.path, wish.by, wish.body, key="one").headers["idempotency-replayed"] == "true"
+    assert door.ask(wish.method, wish.path, wish.by, wish.body, key="one").status_code == 200
+    assert door.ask(wish.method, wish.path, wish.by, wish.body, key="one").headers["idempotency-replayed"] == "true"
 
 
 def test_a_change_dated_by_the_exchange_takes_effect_on_its_day(door: Door) -> None:
@@ -521,7 +523,7 @@ def test_the_document_hangs_together() -> None:
         assert said["summary"]
         assert said["tags"]
         assert [one["name"] for one in said["parameters"] if one["in"] == "path"] == re.findall(r"{(\w+)}", path)
-        assert ("requestBody" in said) == (method == "POST")
+        assert ("requestBody" in said) == (method != "GET")
         if method == "POST":
             assert all("example" in content for content in said["requestBody"]["content"].values())
             assert "Idempotency-Key" in [one["name"] for one in said["parameters"]]
@@ -592,7 +594,7 @@ def test_requests_keep_their_id_where_it_is_well_formed(sqlite_door: Door) -> No
 def test_a_write_is_recorded_with_its_request_id(sqlite_door: Door) -> None:
     wish = WRITES["create_trade"](sqlite_door)
 
-    sqlite_door.ask("POST", wish.path, wish.by, wish.body, headers={"X-Request-ID": "req-1"})
+    sqlite_door.ask(wish.method, wish.path, wish.by, wish.body, headers={"X-Request-ID": "req-1"})
 
     assert sqlite_door.place.leaves()[-1]["request_id"] == "req-1"
 
@@ -605,7 +607,7 @@ def test_a_write_is_recorded_with_its_request_id(sqlite_door: Door) -> None:
         ("GET", "/docs/assets/nothing.js", 404),
         ("GET", "/docs/assets/../app.py", 404),
         ("DELETE", "/v1/members", 405),
-        ("GET", "/v1/keys", 405),
+        ("GET", "/v1/filings", 405),
         ("PUT", "/v1/trades/trd_000000000001", 405),
     ],
 )
@@ -682,12 +684,12 @@ def test_a_defect_in_a_command_is_told_without_detail(
 
     with monkeypatch.context() as patch:
         patch.setattr("exchange.listings.commands.add_product", fail)
-        answer = sqlite_door.ask("POST", wish.path, wish.by, wish.body, key="one")
+        answer = sqlite_door.ask(wish.method, wish.path, wish.by, wish.body, key="one")
 
     refused(answer, 500, "defect")
     assert "MARK7391" not in answer.text
     assert sqlite_door.place.dump() == before
-    assert sqlite_door.ask("POST", wish.path, wish.by, wish.body, key="one").status_code == 201
+    assert sqlite_door.ask(wish.method, wish.path, wish.by, wish.body, key="one").status_code == 201
 
 
 def test_what_waits_is_answered_when_the_service_stops(sqlite_door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -700,7 +702,7 @@ def test_what_waits_is_answered_when_the_service_stops(sqlite_door: Door, monkey
         return await run(jobs)
 
     async def stop() -> httpx.Response:
-        waiting = asyncio.create_task(sqlite_door.send("POST", wish.path, wish.by, wish.body))
+        waiting = asyncio.create_task(sqlite_door.send(wish.method, wish.path, wish.by, wish.body))
         await begun.wait()
         await sqlite_door.stop()
         return await waiting
@@ -713,7 +715,7 @@ def test_a_service_that_stops_takes_nothing_new(sqlite_door: Door) -> None:
     wish = WRITES["create_trade"](sqlite_door)
     sqlite_door.app.state.office.journal._stopping = True
 
-    answer = sqlite_door.ask("POST", wish.path, wish.by, wish.body)
+    answer = sqlite_door.ask(wish.method, wish.path, wish.by, wish.body)
 
     refused(answer, 503, "stopping")
     assert answer.headers["retry-after"] == "1"

@@ -1,66 +1,33 @@
 """Who may do what over HTTP: every operation of the document, every role, and what is one's own, another's, or nobody's."""
 
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
 from exchanges import a_sha256, a_uscc
+from test_query_plans import recorded
 
 from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import RevokeKey
-from exchange.access.tables import Role
-from exchange.api.doors import CALLER_CACHE_S, Read, RoleMissing, add
+from exchange.access.tables import Role, Scope
+from exchange.api.access import ACCESS, RowMissing, Whose
+from exchange.api.access import OPEN as open_to_all  # noqa: N811 - here it is cut down to what the document has
+from exchange.api.doors import CALLER_CACHE_S, Read, add
 from exchange.api.summary import ROUTES as SUMMARY
 from exchange.app import create_app
+from exchange.database import connect_sqlite
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.listings.states import ListingState
 from exchange.members.commands import SuspendMember, WithdrawMember
 from exchange.members.states import MemberState
 
-EVERYBODY = "member operator auditor regulator"
-WHO = {
-    "apply_for_membership": "member operator",
-    "correct_application": "member operator",
-    "withdraw_member": "member operator",
-    "delist_listing": "member operator",
-    "terminate_trade": "member operator",
-    **dict.fromkeys(
-        (
-            *("start_review", "request_correction", "admit_member", "reject_member", "suspend_member"),
-            *("reinstate_member", "change_member", "propose_expulsion", "approve_expulsion", "propose_readmission"),
-            *("approve_readmission", "approve_listing", "reject_listing", "suspend_listing", "resume_listing"),
-            *("record_auction", "review_filing", "propose_reversal", "approve_reversal", "close_month"),
-            *("create_key", "revoke_key", "correct_trade", "correct_member"),
-        ),
-        "operator",
-    ),
-    **dict.fromkeys(
-        (
-            *("register_product", "describe_version", "record_assessment", "draft_listing", "submit_listing"),
-            *("create_trade", "create_trades", "file_trade", "confirm_trade", "contract_trade", "cancel_trade"),
-            "approve_termination",
-        ),
-        "member",
-    ),
-    **dict.fromkeys(
-        (
-            *("list_members", "show_member", "show_statement", "list_products", "show_product"),
-            *("list_listings", "show_listing", "list_trades", "show_trade", "list_events"),
-        ),
-        EVERYBODY,
-    ),
-    **dict.fromkeys(("show_summary", "list_queues", "show_queue", "search"), "operator auditor regulator"),
-    "show_life": "nobody needs a key",
-    "show_readiness": "nobody needs a key",
-    "show_metrics": "nobody needs a key",
-    "show_problem": "nobody needs a key",
-}
-OPEN = {"show_life", "show_readiness", "show_metrics", "show_problem"}
-
+OPEN = frozenset(OPERATIONS) & open_to_all
 CLOSED = sorted(set(OPERATIONS) - OPEN)
 ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
 
@@ -87,13 +54,12 @@ def everybody(door: Door) -> dict[str, str]:
 
 
 def test_who_may_do_what_is_written_down_for_every_operation() -> None:
-    assert set(WHO) == set(OPERATIONS)
+    assert set(OPERATIONS) == {*ACCESS, *OPEN}
     for operation, (_, _, said) in OPERATIONS.items():
         if operation not in OPEN:
-            assert set(WHO[operation].split()) <= set(Role)
-            assert set(re.findall(r"operator|member|auditor|regulator", said["description"].split(".")[0])) == set(
-                WHO[operation].split()
-            )
+            roles, scope, *_ = said["description"].split(". ")
+            assert set(re.findall(r"operator|member|auditor|regulator", roles)) == ACCESS[operation].roles
+            assert scope.rstrip(".") == f"Scope: {ACCESS[operation].scope}"
 
 
 @pytest.mark.parametrize("operation", CLOSED)
@@ -103,7 +69,7 @@ def test_only_the_roles_that_are_named_pass(door: Door, operation: str) -> None:
     for role, key in everybody(door).items():
         before = door.place.dump()
         answer = door.ask(method, nowhere(path), key, b"not even looked at")
-        if role in WHO[operation].split():
+        if role in ACCESS[operation].roles:
             assert answer.json().get("type") != "/problems/role-lacks-route", (role, answer.text)
         else:
             refused(answer, 403, "role-lacks-route")
@@ -173,13 +139,34 @@ def test_a_route_without_roles_cannot_be_opened() -> None:
     assert isinstance(route, Read)
     nobody: frozenset[Role] = frozenset()
 
-    with pytest.raises(RoleMissing, match="show_summary"):
+    with pytest.raises(RowMissing, match="show_summary"):
         add(create_app(), [replace(route, roles=nobody)])
+
+
+@pytest.mark.parametrize("operation", ["show_trade", "create_trade", "create_trades", "show_life"])
+def test_the_application_does_not_start_with_a_route_that_has_no_row(
+    monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    monkeypatch.delitem(ACCESS, operation, raising=False)
+    monkeypatch.setattr("exchange.api.access.OPEN", open_to_all - {operation})
+
+    with pytest.raises(RowMissing, match=operation):
+        create_app()
+
+
+@pytest.mark.parametrize("scope", [Scope.READ, Scope.CATALOGUE])
+def test_the_application_does_not_start_where_a_row_says_something_else_than_the_command(
+    monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    monkeypatch.setitem(ACCESS, "create_trade", replace(ACCESS["create_trade"], scope=scope))
+
+    with pytest.raises(RowMissing, match="create_trade"):
+        create_app()
 
 
 # What is one's own, another's, nobody's
 
-OWN = [name for name in sorted(WRITES) if "member" in WHO[name].split() and "{id}" in OPERATIONS[name][1]]
+OWN = [name for name in sorted(WRITES) if Role.MEMBER in ACCESS[name].roles and "{id}" in OPERATIONS[name][1]]
 SEEN_BY_OTHERS = {"delist_listing": (403, "owners-step")}
 """A listing for sale is seen by all members."""
 NOT_THEIRS = {"record_assessment": [(409, "assessor-not-independent"), (422, "company-unknown")]}
@@ -193,8 +180,8 @@ def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> No
     before = door.place.dump()
 
     for n, key in enumerate((stranger, newcomer)):
-        foreign = door.ask("POST", wish.path, key, wish.body)
-        missing = door.ask("POST", wish.of_unknown(), key, wish.body)
+        foreign = door.ask(wish.method, wish.path, key, wish.body)
+        missing = door.ask(wish.method, wish.of_unknown(), key, wish.body)
         assert refused(missing, *NOT_THEIRS.get(operation, [(404, "not-found")] * 2)[n])["errors"] == []
         if operation in SEEN_BY_OTHERS:
             refused(foreign, *(SEEN_BY_OTHERS[operation] if key == stranger else (foreign.status_code, None)))
@@ -202,7 +189,7 @@ def test_what_is_anothers_is_as_if_it_were_not(door: Door, operation: str) -> No
             assert_same(foreign, missing)
 
     assert door.place.dump() == before
-    assert door.ask("POST", wish.path, wish.by, wish.body).status_code == wish.status
+    assert door.ask(wish.method, wish.path, wish.by, wish.body).status_code == wish.status
 
 
 def assert_same(one: httpx.Response, other: httpx.Response) -> None:
@@ -215,8 +202,8 @@ def test_a_version_of_anothers_cannot_be_offered_and_a_product_not_described(doo
     stranger = door.of(door.place.a_member())
     wish = WRITES["draft_listing"](door)
 
-    foreign = door.ask("POST", wish.path, stranger, wish.body)
-    missing = door.ask("POST", wish.path, stranger, wish.body | {"version_id": f"ver_{UNKNOWN}"})
+    foreign = door.ask(wish.method, wish.path, stranger, wish.body)
+    missing = door.ask(wish.method, wish.path, stranger, wish.body | {"version_id": f"ver_{UNKNOWN}"})
 
     refused(foreign, 404)
     assert_same(foreign, missing)
@@ -270,7 +257,7 @@ def test_who_cannot_assess_cannot_tell_which_versions_there_are(door: Door) -> N
         foreign, missing = (door.ask("POST", path, key, wish.body) for path in (wish.path, wish.of_unknown()))
         assert foreign.status_code in {409, 422}
         assert_same(foreign, missing)
-    refused(door.ask("POST", wish.of_unknown(), wish.by, wish.body), 404, "not-found")
+    refused(door.ask(wish.method, wish.of_unknown(), wish.by, wish.body), 404, "not-found")
 
 
 Look = Callable[[Door], tuple[str, str]]
@@ -400,7 +387,7 @@ def test_a_party_sees_its_own_reference_only(door: Door) -> None:
 def test_nothing_personal_is_ever_answered(door: Door) -> None:
     personal = {"张三", "0731-8888", "李四", "Zhang", "Wang"}
     wishes: list[Wish] = [make(door) for name, make in WRITES.items() if name != "create_key"]
-    answers = [door.ask("POST", wish.path, wish.by, wish.body) for wish in wishes]
+    answers = [door.ask(wish.method, wish.path, wish.by, wish.body) for wish in wishes]
     made = door.post("/v1/keys", door.operator, {"role": "member", "person": "李四", "uscc": a_uscc(77)})
     paths = ["/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/summary"]
     paths += [
@@ -416,3 +403,96 @@ def test_nothing_personal_is_ever_answered(door: Door) -> None:
     assert set(made) == {"id", "role", "person", "state", "position", "recorded_at", "secret"}
     assert door.ask("GET", "/v1/members", made["secret"]).status_code == 200
     assert made["secret"] not in repr(door.place.dump())
+
+
+# The whole table: operation × role × own, another's, missing
+
+NAMED = sorted(name for name in CLOSED if "{id}" in OPERATIONS[name][1])
+LOOKS: dict[str, Look] = {
+    "show_statement": _statement,
+    "show_member": _applicant,
+    "show_product": _product,
+    "show_listing": _draft,
+    "show_trade": _trade,
+    "show_queue": lambda door: ("/v1/queues/filings", door.operator),
+}
+SHOWN_STRANGER = {"delist_listing": 403, "record_assessment": 409}
+"""What a stranger is told of what it may see (`SEEN`), but not change."""
+
+
+def wish_of(door: Door, operation: str) -> Wish:
+    """Give a request of this operation that passes; those that read, too."""
+    if operation in WRITES:
+        return WRITES[operation](door)
+    path, own = LOOKS[operation](door)
+    return Wish(path, {}, own, method="GET")
+
+
+def asked(door: Door, wish: Wish, path: str, by: str) -> tuple[httpx.Response, list[str]]:
+    """Ask without a trace; give the answer, and the statements that it took, without their values."""
+    with pytest.MonkeyPatch.context() as patch:
+        statements: list[str] = []
+
+        def traced(path: Path) -> sqlite3.Connection:
+            connection = connect_sqlite(path)
+            connection.set_trace_callback(statements.append)
+            return connection
+
+        patch.setattr("exchange.journal.sqlite.connect_sqlite", traced)
+        with recorded() as read:
+            dry: dict[str, Any] = {"dry_run": "true"} if wish.method != "GET" else {}
+            body = wish.body if wish.method != "GET" else None
+            answer = door.ask(wish.method, path, by, body, without_key=True, **dry)
+    told = [re.sub(r"'[^']*'|[0-9]+", "?", statement) for statement in statements]
+    return answer, told + [statement.text for statement in read if "api_key" not in statement.text]
+
+
+@pytest.mark.parametrize("operation", NAMED)
+def test_each_role_gets_for_its_own_for_anothers_and_for_what_there_is_not_what_the_table_says(
+    sqlite_door: Door, operation: str
+) -> None:
+    door, access = sqlite_door, ACCESS[operation]
+    wish = wish_of(door, operation)
+    missing = re.sub(r"(?<=/)[a-z]{3}_[0-9]{12}|(?<=/queues/)[a-z]+", f"mbr_{UNKNOWN}", wish.path)
+    newcomer, stranger = door.of(door.place.a_company()), door.of(door.place.a_member())
+    keys = everybody(door) | {Role.MEMBER: stranger}
+    before = door.place.dump()
+
+    for role, key in keys.items():
+        there, not_there = (asked(door, wish, path, key)[0] for path in (wish.path, missing))
+        if role not in access.roles:
+            assert refused(there, 403, "role-lacks-route") == refused(not_there, 403, "role-lacks-route")
+        elif role == Role.MEMBER and access.whose is Whose.OWN:
+            assert not_there.status_code == 404
+            assert_same(there, not_there)
+        elif role == Role.MEMBER and operation in SHOWN_STRANGER:
+            assert there.status_code == SHOWN_STRANGER[operation]
+        else:
+            assert not_there.status_code == 404
+            assert there.status_code == 404 if role == Role.MEMBER else there.status_code not in {401, 404}
+    if Role.MEMBER in access.roles and operation not in SHOWN_STRANGER:
+        assert asked(door, wish, wish.path, newcomer)[0].status_code == 404
+    assert asked(door, wish, wish.path, wish.by)[0].status_code == 200
+    assert door.place.dump() == before
+
+
+LOADS_MORE = {
+    *("confirm_trade", "contract_trade", "cancel_trade", "terminate_trade", "approve_termination"),
+    *("describe_version", "submit_listing", "withdraw_member"),
+}
+"""Commands that have all at hand that hangs on an object before they decide whether it may be seen: the answer is the same, the work is not."""
+
+
+@pytest.mark.parametrize(
+    "operation", [name for name in NAMED if ACCESS[name].whose is Whose.OWN and name not in LOADS_MORE]
+)
+def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(sqlite_door: Door, operation: str) -> None:
+    wish = wish_of(sqlite_door, operation)
+    stranger = sqlite_door.of(sqlite_door.place.a_member())
+    missing = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path)
+    asked(sqlite_door, wish, missing, stranger)
+
+    foreign, absent = (asked(sqlite_door, wish, path, stranger)[1] for path in (wish.path, missing))
+
+    assert foreign
+    assert foreign == absent

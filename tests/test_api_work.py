@@ -50,13 +50,13 @@ def test_a_dry_run_says_what_would_become_of_it_and_leaves_no_trace(door: Door, 
     wish = WRITES[operation](door)
     before, position = door.place.dump(), door.place.position
 
-    rehearsed = door.ask("POST", wish.path, wish.by, wish.body, without_key=True, dry_run="true")
+    rehearsed = door.ask(wish.method, wish.path, wish.by, wish.body, without_key=True, dry_run="true")
     assert rehearsed.status_code == 200, rehearsed.text
     assert door.place.dump() == before
 
     told = rehearsed.json()
     assert (told["dry_run"], told["as_of_position"], told["status"]) == (True, position, wish.status)
-    done = door.ask("POST", wish.path, wish.by, wish.body).json()
+    done = door.ask(wish.method, wish.path, wish.by, wish.body).json()
     assert told["would_answer"].items() <= done.items()
     new = {name for name, value in done.items() if (read_any_id(value) or 0) > position}
     assert done.keys() - told["would_answer"].keys() == {"position", "recorded_at", *new, *({"secret"} & done.keys())}
@@ -128,16 +128,16 @@ def test_what_has_changed_since_it_was_looked_at_is_not_changed(door: Door, oper
     before = door.place.dump()
 
     for stale in ('"1"', 'W/"1"', '"1", "2"'):
-        problem = refused(door.ask("POST", wish.path, wish.by, wish.body, headers={"If-Match": stale}), 412)
+        problem = refused(door.ask(wish.method, wish.path, wish.by, wish.body, headers={"If-Match": stale}), 412)
         assert problem["type"] == "/problems/precondition-failed"
     assert door.place.dump() == before
 
     shown = "/".join(wish.path.split("/")[:4])
     tag = door.ask("GET", shown, wish.by).headers["ETag"]
-    done = door.ask("POST", wish.path, wish.by, wish.body, key="once", headers={"If-Match": f'"1", {tag}'})
+    done = door.ask(wish.method, wish.path, wish.by, wish.body, key="once", headers={"If-Match": f'"1", {tag}'})
     assert done.status_code == wish.status, done.text
     assert door.ask("GET", shown, door.operator).headers["ETag"] != tag or operation.endswith("readmission")
-    again = door.ask("POST", wish.path, wish.by, wish.body, key="once", headers={"If-Match": tag})
+    again = door.ask(wish.method, wish.path, wish.by, wish.body, key="once", headers={"If-Match": tag})
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (wish.status, "true")
 
 

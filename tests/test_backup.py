@@ -103,7 +103,7 @@ def test_a_restored_exchange_holds_the_same_and_goes_on_from_there(
 def test_a_backup_taken_while_others_write_is_of_one_moment(
     line: CommandLine, tmp_path: Path, database_url: str, elsewhere: str
 ) -> None:
-    count, at = 6_000, (0, "")
+    count, at = 4_500, (0, "")
     file = tmp_path / "kept.backup"
     path = members(tmp_path, count)
     with process("import", "members", path) as importing:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from commandline import CommandLine, member_row, process, product_row, trade_row
 from exchanges import a_uscc
 from sqlalchemy.exc import OperationalError
 
+from exchange import clock
 from exchange.app import openapi_json
 from exchange.cli import running
 from exchange.cli.commands import app
@@ -124,6 +126,62 @@ def test_members_keys_name_the_company(line: CommandLine) -> None:
     assert SECRET.fullmatch(line.done(*member, "--member", a_uscc(1)).strip())
     assert "uscc must be given" in line.refused(3, *member)
     assert "check character" in line.refused(3, *member, "--member", "91430100")
+
+
+def test_keys_are_listed_with_what_they_are_restricted_to(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    line.a_key()
+    auditor = line(
+        "keys", "create", "--role", "auditor", "--person", "陈", "--scope", "read", "--expires", "2030-12-31"
+    )
+    member = line(
+        *("keys", "create", "--role", "member", "--person", "张三", "--member", a_uscc(1)),
+        *("--name", "billing", "--scope", "read", "--scope", "keys"),
+    )
+    line.done("keys", "revoke", auditor.err.split()[0])
+
+    told = [row.split() for row in line.done("keys", "list").splitlines()]
+    told = [[cell for cell in row if cell != "│"] for row in told if "key_" in "".join(row)]
+    line.act_as(member.out.strip())
+    own = [row for row in line.done("keys", "list").splitlines() if "key_" in row]
+
+    assert [row[1:] for row in told] == [
+        ["operator", f"prs_{told[0][0][4:]}", "all", "active"],
+        ["auditor", f"prs_{told[1][0][4:]}", "read", "2030-12-31", "revoked"],
+        ["billing", "member", a_uscc(1), f"prs_{told[2][0][4:]}", "read,", "keys", "active"],
+    ]
+    assert [member.err.split()[0] in row for row in own] == [True]
+    assert "a date" in line.refused(
+        3, "keys", "create", "--role", "auditor", "--person", "陈", "--expires", "31.12.2030"
+    )
+
+
+def test_only_operators_and_members_list_keys(line: CommandLine) -> None:
+    line.a_key()
+    line.act_as(line.a_key("陈", "auditor"))
+
+    assert "The role auditor does not do this" in line.refused(4, "keys", "list")
+
+
+def test_a_key_that_is_not_for_reading_exports_nothing(sqlite_line: CommandLine, tmp_path: Path) -> None:
+    sqlite_line.a_key()
+    key = sqlite_line.done("keys", "create", "--role", "operator", "--person", "王五", "--scope", "keys")
+    sqlite_line.act_as(key.strip())
+
+    assert "the scope read" in sqlite_line.refused(4, "export", "members", tmp_path / "members.csv")
+    assert not (tmp_path / "members.csv").exists()
+
+
+def test_a_key_whose_last_day_is_over_acts_for_nobody(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.a_key()
+    today = clock.business_day(clock.now())
+    key = line.done("keys", "create", "--role", "operator", "--person", "王五", "--expires", today.isoformat())
+    line.act_as(key.strip())
+    assert "王五" not in line.done("keys", "list")
+    later = clock.now() + timedelta(days=1)
+    monkeypatch.setattr(clock, "now", lambda: later)
+
+    assert "no live key" in line.refused(4, "keys", "list")
 
 
 def test_a_revoked_key_opens_nothing(line: CommandLine) -> None:

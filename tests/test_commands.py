@@ -395,7 +395,7 @@ def test_a_moment_is_known_by_position_by_instant_or_as_the_present(database_url
         operator = exchange.operator()
         for day in range(3):
             exchange.wait(hours=1)
-            keys = [CreateKey(Role.AUDITOR, "Chen", f"{10 * day + n:064x}") for n in range(70, 73)]
+            keys = [CreateKey(Role.AUDITOR, f"Chen {10 * day + n}", f"{10 * day + n:064x}") for n in range(70, 73)]
             assert all(isinstance(made, Answer) for made in exchange.batch([(key, operator, None) for key in keys]))
         batches = exchange.batches()
         assert [batch.last - batch.first for batch in batches][-3:] == [2, 2, 2]

@@ -22,7 +22,10 @@ import asyncpg
 import httpx
 import pytest
 from cluster import Cluster, free_port
+from conftest import migrated
+from tampering import granted
 
+from exchange.cli.granting import named
 from exchange.settings import FILE_SUFFIX, Settings, variable
 
 ROOT = Path(__file__).parent.parent
@@ -216,20 +219,30 @@ def serves(tree: Path, own: Path, url: str) -> None:
     assert sorted(tree.rglob("*")) == before
 
 
+def test_neither_the_service_nor_the_question_whether_it_is_well_needs_a_shell() -> None:
+    assert [command_of(word)[0] for word in ("ENTRYPOINT", "CMD", "HEALTHCHECK")] == ["python", "serve", "python"]
+    code = [path.read_text(encoding="utf-8") for path in (ROOT / "exchange").rglob("*.py")]
+    assert not any("shell=True" in text or "os.system" in text for text in code)
+
+
 # Compose
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    if importlib.util.find_spec("yaml") is None:
+        pytest.skip("PyYAML comes with the development tools on most versions of Python, not on this one.")
+    yaml: Any = importlib.import_module("yaml")
+    return list(yaml.safe_load_all((ROOT / name).read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    if importlib.util.find_spec("yaml") is None:
-        pytest.skip("PyYAML comes with the development tools on most versions of Python, not on this one.")
-    yaml: Any = importlib.import_module("yaml")
-    read: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+    [read] = documents("compose.yaml")
     return read
 
 
 def test_every_service_is_shut_in(compose: dict[str, Any]) -> None:
-    assert set(compose["services"]) == {"database", "migration", "service"}
+    assert set(compose["services"]) == {"database", "migration", "grants", "service"}
     for name, service in compose["services"].items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -255,11 +268,16 @@ def test_secrets_come_from_files_alone(compose: dict[str, Any]) -> None:
 
 
 def test_the_service_waits_for_the_migration_and_asks_what_the_image_asks(compose: dict[str, Any]) -> None:
-    database, migration, service = (compose["services"][name] for name in ("database", "migration", "service"))
+    database, migration, grants, service = (
+        compose["services"][name] for name in ("database", "migration", "grants", "service")
+    )
 
     assert migration["depends_on"] == {"database": {"condition": "service_healthy"}}
-    assert service["depends_on"] == {"migration": {"condition": "service_completed_successfully"}}
-    assert migration["command"] == ["db", "upgrade"]
+    assert grants["depends_on"] == {"migration": {"condition": "service_completed_successfully"}}
+    assert service["depends_on"] == {"grants": {"condition": "service_completed_successfully"}}
+    assert (migration["command"], grants["command"]) == (["db", "upgrade"], ["db", "grant"])
+    assert migration["secrets"] == grants["secrets"] == ["owner_url"]
+    assert "owner_url" not in service["secrets"]
     assert service["healthcheck"]["test"] == ["CMD", *command_of("HEALTHCHECK")]
     assert int(service["stop_grace_period"].removesuffix("s")) > Settings.model_fields["stop_s"].default
     assert [port.split(":")[0] for port in service["ports"]] == ["127.0.0.1"]
@@ -269,10 +287,11 @@ def test_the_service_waits_for_the_migration_and_asks_what_the_image_asks(compos
 
 
 @pytest.mark.postgres
-def test_the_role_that_compose_makes_can_upgrade_and_is_no_superuser(
+def test_of_the_roles_that_compose_makes_one_upgrades_and_grants_and_the_other_serves(
     postgres: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "exchange_password").write_text("p'ass word\n")
+    for name in ("owner", "app"):
+        (tmp_path / f"{name}_password").write_text("p'ass word\n")
     script = (ROOT / "docs" / "deploy" / "postgres-role.sh").read_text(encoding="utf-8")
     here = script.replace("/run/secrets/", f"{shlex.quote(str(tmp_path))}/")
     monkeypatch.setenv("PATH", f"{postgres.bin}{os.pathsep}{os.environ['PATH']}")
@@ -281,18 +300,60 @@ def test_the_role_that_compose_makes_can_upgrade_and_is_no_superuser(
     monkeypatch.setenv("PGPORT", str(postgres.port))
 
     subprocess.run(["sh", "-c", here], check=True, capture_output=True)
+    owner, app = (postgres.url("exchange").replace("postgres@", f"exchange_{name}@") for name in ("owner", "app"))
+    migrated(owner)
+    granted(owner, named("exchange"))
 
-    async def look() -> Any:
-        connection = await asyncpg.connect(postgres.url("exchange").replace("postgres@", "exchange@"))
+    async def look(url: str) -> Any:
+        connection = await asyncpg.connect(url)
         found = await connection.fetchrow(
-            "SELECT rolsuper, rolcreatedb, has_schema_privilege('public', 'CREATE'), current_setting('server_encoding') "
-            "FROM pg_roles WHERE rolname = current_user"
+            "SELECT rolsuper, rolcreatedb, has_table_privilege('event', 'INSERT'), has_table_privilege('event', 'DELETE'), "
+            "current_setting('server_encoding') FROM pg_roles WHERE rolname = current_user"
         )
         await connection.close()
         return tuple(found or ())
 
-    assert asyncio.run(look()) == (False, False, True, "UTF8")
+    assert asyncio.run(look(owner)) == (False, False, True, True, "UTF8")
+    assert asyncio.run(look(app)) == (False, False, True, False, "UTF8")
+    assert granted(postgres.url("exchange"), named("exchange")) == [], "a superuser has nothing to add"
     postgres.drop_database("exchange")
+
+
+# Kubernetes
+
+
+def test_in_kubernetes_it_is_shut_in_as_much_and_given_time_to_stop() -> None:
+    deployment, service = documents("docs/deploy/kubernetes.yaml")
+    pod = deployment["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    own = pod["securityContext"]
+
+    assert (own["runAsNonRoot"], own["runAsUser"], own["runAsGroup"]) == (True, USER, USER)
+    assert own["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    for container in containers:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        assert {setting["name"] for setting in container["env"]} <= SETTINGS
+        files = [one["value"] for one in container["env"] if one["name"].endswith(FILE_SUFFIX)]
+        assert all(file.startswith("/run/secrets/exchange/") for file in files)
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/run/secrets/exchange"}
+    drain = [int(one["value"]) for one in containers[-1]["env"] if one["name"] == "EXCHANGE_DRAIN_S"]
+    assert pod["terminationGracePeriodSeconds"] > sum(drain) + Settings.model_fields["stop_s"].default
+    assert [container.get("args") for container in containers] == [["db", "upgrade"], None]
+    assert (
+        containers[-1]["readinessProbe"]["httpGet"]["path"],
+        containers[-1]["livenessProbe"]["httpGet"]["path"],
+    ) == (
+        "/readyz",
+        "/livez",
+    )
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
 
 
 # systemd

@@ -35,9 +35,10 @@ from exchange.journal.commands import Answer, Job
 from exchange.journal.journal import Journal
 from exchange.journal.postgres import PostgresStore
 from exchange.journal.queries import present
+from exchange.journal.stores import StoreUnwritable
 from exchange.trades.commands import TakeListing
 
-CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "10"))
+CRASHES: Final = int(os.environ.get("EXCHANGE_CRASHES", "6"))
 """Of each kind, on each database."""
 SEED: Final = os.environ.get("EXCHANGE_SEED") or secrets.token_hex(4)
 """Of the moments; give the one that a failed run has printed to have its moments again."""
@@ -231,6 +232,28 @@ def test_a_full_disk_refuses_writes_without_a_trace_until_there_is_room(on_a_sma
     assert load.unanswered >= 6
     assert load.stored_unanswered == 0
     assert_all_there(load)
+
+
+@pytest.mark.postgres
+def test_who_connects_while_the_disk_is_full_is_told_that_nothing_can_be_written(
+    postgres_on_a_small_disk: tuple[str, Disk],
+) -> None:
+    url, disk = postgres_on_a_small_disk
+    with Exchange.at(url) as exchange:
+        offer, buyer = exchange.a_listing(), exchange.a_member()
+    job = Job((TakeListing(offer.id, 1, a_price(), "use"),), buyer.by, "key", b"")
+
+    async def order() -> None:
+        async with Journal(PostgresStore(url, now, secrets.token_bytes)) as journal:
+            await journal.do(job)
+
+    # Notes that each session reads and, where they are not there, writes.
+    [notes] = disk.folder.rglob("pg_internal.init")
+    notes.unlink()
+    disk.fill()
+
+    with pytest.raises(StoreUnwritable):
+        asyncio.run(order())
 
 
 @pytest.mark.postgres

@@ -89,7 +89,7 @@ def test_a_good_set_up_on_sqlite_passes(line: CommandLine, path: Path) -> None:
 
     assert set(found) == {"settings", *(check.name for check in doctor.CHECKS)}
     assert verdicts(found, "wrong", "doubtful") == set()
-    assert verdicts(found, "skipped") == {"durability", "database role", "cursor secret", "backup tool"}
+    assert verdicts(found, "skipped") == {"durability", "database role", "grants", "cursor secret", "backup tool"}
     assert "of role operator" in found["key"][1]
 
 
@@ -97,12 +97,10 @@ def test_a_good_set_up_on_postgres_passes(line: CommandLine, monkeypatch: pytest
     monkeypatch.setenv("EXCHANGE_CURSOR_SECRET", SECRET)
     with cluster(durable=True) as running:
         running.create_database("exchange")
-        script(
-            running.url("exchange"),
-            "CREATE ROLE humble LOGIN; ALTER DATABASE exchange OWNER TO humble; ALTER SCHEMA public OWNER TO humble",
-        )
-        url = running.url("exchange").replace("postgres@", "humble@")
-        line.use(migrated(url))
+        line.use(migrated(running.url("exchange")))
+        line.done("db", "grant")
+        script(running.url("exchange"), "ALTER ROLE exchange_app LOGIN")
+        line.use(running.url("exchange").replace("postgres@", "exchange_app@"))
         line.a_key()
         monkeypatch.setenv("PATH", str(running.bin), prepend=":")
         found = look(line, code=0)
@@ -388,8 +386,11 @@ def test_an_old_server_is_found(postgres_line: CommandLine, monkeypatch: pytest.
     [
         ("ALTER TABLE event DISABLE TRIGGER event_is_posted", "1 do not guard posted rows: event_is_posted."),
         ("ALTER TABLE trade ENABLE REPLICA TRIGGER trade_is_kept", "1 do not guard posted rows: trade_is_kept."),
+        ("ALTER TABLE entry ENABLE TRIGGER entry_comes_last", "1 do not guard posted rows: entry_comes_last."),
+        ("ALTER FUNCTION refuse_gap() RESET search_path", "1 do not guard posted rows: batch_comes_next."),
+        ("DROP TRIGGER head_moves_on ON head", "head_moves_on"),
         ("DROP TRIGGER batch_is_posted ON batch", "batch_is_posted"),
-        ("ALTER DATABASE {name} SET session_replication_role = replica", "Triggers are off for this role"),
+        ("ALTER DATABASE {name} SET session_replication_role = replica", "session_replication_role is not origin"),
     ],
 )
 def test_triggers_that_do_not_fire_are_found_on_postgres(
@@ -401,6 +402,69 @@ def test_triggers_that_do_not_fire_are_found_on_postgres(
 
     assert found[0] == "wrong"
     assert words in found[1]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("statements", "check", "words"),
+    [
+        ("ALTER ROLE {app} CREATEROLE", "database role", "It can make roles"),
+        ("ALTER ROLE {app} BYPASSRLS", "database role", "It passes row-level security"),
+        ("GRANT {owner} TO {app}", "database role", "It owns tables"),
+        ("ALTER DATABASE {name} OWNER TO {app}", "database role", "It owns the database"),
+        ("GRANT DELETE ON event TO {app}", "grants", "1 are too many: DELETE on event."),
+        ("GRANT UPDATE (leaf) ON event TO {app}", "grants", "1 are too many: UPDATE on event."),
+        ("GRANT TRUNCATE ON event TO PUBLIC", "grants", "1 are too many: TRUNCATE on event."),
+    ],
+)
+def test_a_role_that_may_too_much_is_found(
+    postgres_line: CommandLine, postgres_url: str, statements: str, check: str, words: str
+) -> None:
+    serving_role(postgres_line, postgres_url, statements)
+
+    found = look(postgres_line)
+
+    assert found[check][0] == "doubtful"
+    assert words in found[check][1]
+    assert "exchange db grant" in found[check][1]
+
+
+@pytest.mark.postgres
+def test_a_grant_that_is_missing_is_found(postgres_line: CommandLine, postgres_url: str) -> None:
+    serving_role(
+        postgres_line, postgres_url, "REVOKE INSERT ON event FROM {app}; REVOKE UPDATE ON head, trade FROM {app}"
+    )
+
+    found = look(postgres_line)["grants"]
+
+    assert found[0] == "wrong"
+    assert "3 are missing: INSERT on event, UPDATE on head, UPDATE on trade." in found[1]
+
+
+@pytest.mark.postgres
+def test_a_role_that_serves_as_it_should_passes_and_only_strictly_is_doubt_a_failure(
+    postgres_line: CommandLine, postgres_url: str, sqlite_url: str, path: Path
+) -> None:
+    serving_role(postgres_line, postgres_url, "SELECT 1")
+
+    found = look(postgres_line)
+
+    assert found["grants"] == ("good", "It may do what the service does, and no more. ")
+    assert found["database role"][0] == "good"
+    path.chmod(0o644)
+    postgres_line.use(sqlite_url)
+    assert postgres_line("doctor").code == 0
+    assert postgres_line("doctor", "--strict").code == 1
+
+
+def serving_role(line: CommandLine, url: str, statements: str) -> None:
+    """Turn to the role that serves, after these statements."""
+    name = url.rpartition("/")[2]
+    roles = {"name": name, "app": f"{name}_app", "owner": f"{name}_owner"}
+    line.use(url)
+    line.done("db", "grant", "--prefix", name)
+    script(url, f"ALTER ROLE {roles['app']} LOGIN; {statements.format(**roles)}")
+    line.use(url.replace("postgres@", f"{roles['app']}@"))
 
 
 @pytest.mark.postgres

@@ -12,6 +12,7 @@ from conftest import TEMPLATE
 from exchanges import TABLES, Exchange, terms_of
 from sqlalchemy import create_engine, text
 from sqlmodel import Session
+from tampering import PAST_GUARDS, drop_guards
 
 from exchange.columns import Told
 from exchange.database import Database, connect_sqlite
@@ -141,15 +142,14 @@ def tamper(url: str, statement: str) -> None:
         connection = connect_sqlite(path)
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("PRAGMA ignore_check_constraints = ON")
-        for [name] in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            connection.execute(f"DROP TRIGGER {name}")
+        drop_guards(connection)
         assert connection.execute(statement).rowcount > 0
         connection.close()
         return
 
     async def run() -> None:
         connection = await asyncpg.connect(url)
-        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(PAST_GUARDS)
         done = await connection.execute(statement)
         assert int(done.split()[-1]) > 0
         await connection.close()

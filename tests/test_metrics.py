@@ -53,9 +53,9 @@ def test_an_accepted_command_moves_what_it_should(door: Door) -> None:
     wish = WRITES["create_trade"](door)
     before = figures(door)
 
-    first = door.ask("POST", wish.path, wish.by, wish.body, key="one")
+    first = door.ask(wish.method, wish.path, wish.by, wish.body, key="one")
     after = figures(door)
-    door.ask("POST", wish.path, wish.by, wish.body, key="one")
+    door.ask(wish.method, wish.path, wish.by, wish.body, key="one")
     again = figures(door)
 
     assert after["exchange_journal_head_position",] == first.json()["position"] == door.place.position
@@ -115,7 +115,7 @@ def test_a_defect_is_counted_as_one(sqlite_door: Door, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch:
         patch.setattr("exchange.listings.commands.add_product", fail)
-        assert sqlite_door.ask("POST", wish.path, wish.by, wish.body).status_code == 500
+        assert sqlite_door.ask(wish.method, wish.path, wish.by, wish.body).status_code == 500
     after = moved(before, figures(sqlite_door))
 
     assert after["exchange_journal_commands_total", "failed"] == 1
@@ -148,10 +148,10 @@ def test_what_waits_and_what_is_in_flight_can_be_seen(sqlite_door: Door, monkeyp
         return await run(jobs)
 
     async def look() -> tuple[httpx.Response, list[httpx.Response]]:
-        first = asyncio.create_task(sqlite_door.send("POST", wish.path, wish.by, wish.body))
+        first = asyncio.create_task(sqlite_door.send(wish.method, wish.path, wish.by, wish.body))
         await begun.wait()
         other = wish.body | {"contract_number": "HT-9"}
-        second = asyncio.create_task(sqlite_door.send("POST", wish.path, wish.by, other))
+        second = asyncio.create_task(sqlite_door.send(wish.method, wish.path, wish.by, other))
         while not sqlite_door.app.state.office.journal.waiting:  # noqa: ASYNC110 - the journal has no event for it
             await asyncio.sleep(0)
         seen = await sqlite_door.send("GET", "/metrics")
@@ -186,8 +186,10 @@ def test_labels_come_from_closed_lists_whatever_is_sent(sqlite_door: Door) -> No
         ):
             sqlite_door.ask(method, path, wish.by)
             sqlite_door.ask(method, path, MARK)
-    sqlite_door.ask("POST", wish.path, wish.by, application() | {"legal_name": MARK}, headers={"X-Request-ID": MARK})
-    sqlite_door.ask("POST", wish.path, wish.by, wish.body)
+    sqlite_door.ask(
+        wish.method, wish.path, wish.by, application() | {"legal_name": MARK}, headers={"X-Request-ID": MARK}
+    )
+    sqlite_door.ask(wish.method, wish.path, wish.by, wish.body)
     for path in ("/", "/docs", "/openapi.json", "/docs/assets/favicon.png"):
         sqlite_door.ask("GET", path)
 

@@ -30,7 +30,7 @@ import exchange.members.commands as members
 import exchange.trades.commands as trades
 from exchange.access.callers import caller_of
 from exchange.access.commands import CreateKey, RevokeKey
-from exchange.access.tables import Role
+from exchange.access.tables import Role, Scope
 from exchange.columns import Told
 from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
 from exchange.journal import batch
@@ -132,12 +132,14 @@ class Wishes:
 
     def holder(self, number: int) -> Caller:
         key = self.model.keys[number]
-        return caller_of(KeyId(number), Role(key["role"]), key["uscc"], PersonId(key["person"]))
+        return caller_of(
+            KeyId(number), Role(key["role"]), key["uscc"], PersonId(key["person"]), key["scopes"], key["ends"]
+        )
 
     def somebody(self, fits: Callable[[dict[str, Any]], bool]) -> Caller:
         """Choose a key that is live and fits; seldom any at all."""
         keys = self.model.keys
-        good = [number for number, key in keys.items() if key["live"] and fits(key)]
+        good = [number for number, key in keys.items() if self.model.opens(number) and fits(key)]
         return self.holder(self.one_of(list(keys)) if self.seldom(15) or not good else self.one_of(good))
 
     def operator(self, but: int | None = None) -> Caller:
@@ -166,16 +168,23 @@ class Wishes:
     def key_made(self) -> Wanted:
         role = self.one_of([Role.MEMBER, Role.MEMBER, Role.OPERATOR, Role.AUDITOR, Role.REGULATOR])
         uscc = self.one_of(COMPANIES) if role is Role.MEMBER else None
-        name = self.one_of(["Li", "Wang", "Chen"])
-        by = Caller.SYSTEM if self.seldom(4) else self.operator()
-        return CreateKey(role, name, f"{self.model.position:064x}", uscc), by
+        name = self.one_of(["Li", "Wang", "Chen", "Zhou", "Wu"])
+        by = self.one_of([Caller.SYSTEM, self.operator(), self.operator(), self.company(uscc or COMPANIES[0])])
+        scopes = None
+        if self.seldom(4):
+            scopes = (Scope.READ,) if role in {Role.AUDITOR, Role.REGULATOR} else (Scope.KEYS, Scope.TRADES)
+        ends = self.model.today + timedelta(days=self.one_of([-1, 0, 1, 30])) if self.seldom(4) else None
+        return CreateKey(role, name, f"{self.model.position:064x}", uscc, name, scopes, ends), by
 
     def key_revoked(self) -> Wanted:
         first = [number for number, key in self.model.keys.items() if key["role"] == "operator"][:2]
         spare = [number for number in self.model.keys if number not in first]
         revoked = [number for number in spare if not self.model.keys[number]["live"]]
         good = revoked if revoked and self.seldom(3) else spare[-3:]
-        return RevokeKey(KeyId(self.likely(good, revoked))), self.operator()
+        number = self.likely(good, revoked)
+        of = self.model.keys.get(number, {}).get("uscc")
+        by = self.company(of or COMPANIES[0]) if self.seldom(3) else self.operator()
+        return RevokeKey(KeyId(number)), by
 
     # Members
 

@@ -20,9 +20,10 @@ from doors import Door, lst, mbr, opened, terms, trd
 from exchanges import TABLES, Party, terms_of
 from sqlalchemy import Column, Date, Engine, event, func, select
 from sqlmodel import Session
+from tampering import PAST_GUARDS, drop_guards
 
 from exchange import cli, imports
-from exchange.access.queries import caller_by_secret, operators_exist
+from exchange.access.queries import caller_by_secret, list_keys, operators_exist
 from exchange.api.doors import Read
 from exchange.api.lists import Page
 from exchange.app import GROUPS
@@ -122,6 +123,8 @@ class Shop:
         for number in range(3):
             place.a_trade(TradeState.CONTRACTED, buyer, offer, terms_of(f"HT-{number}"))
         place.a_trade(TradeState.REVERSED, buyer, offer)
+        door.post("/v1/keys", door.of(seller), {"role": "member", "person": "Sun", "name": "billing"})
+        door.wait(door.app.state.office.uses.write())
         self.common = place.position
         """Up to here all is copied; what follows is rare."""
         rare = place.a_listing(seller, version={"sector": Sector.ENERGY})
@@ -184,6 +187,7 @@ LOOKS: dict[str, list[str]] = {
         "/v1/events?person={person}",
         f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",
     ],
+    "list_keys": ["/v1/keys"],
     "list_queues": ["/v1/queues"],
     "show_queue": [f"/v1/queues/{name}" for name in QUEUES],
     "search": [
@@ -205,7 +209,7 @@ QUERIES: dict[str, Callable[[Session], object]] = {
     "exchange keys create": operators_exist,
 }
 """What the command line asks."""
-ASKED_BY_DOORS = {caller_by_secret, present, standings, summary}
+ASKED_BY_DOORS = {caller_by_secret, list_keys, present, standings, summary}
 """What it asks as the API does."""
 
 
@@ -294,6 +298,7 @@ def grow(shop: Shop, database: Database) -> None:
         connection = connect_sqlite(database.path)
         connection.execute("PRAGMA foreign_keys = OFF")
         connection.execute("PRAGMA synchronous = OFF")
+        drop_guards(connection)
         connection.execute("BEGIN")
         for statement in growth(shop, postgres=False):
             connection.execute(statement)
@@ -301,7 +306,7 @@ def grow(shop: Shop, database: Database) -> None:
         connection.close()
     else:
         script = [*growth(shop, postgres=True)]
-        asyncio.run(_script(database.dsn, ["SET session_replication_role = replica", *script, "ANALYZE"]))
+        asyncio.run(_script(database.dsn, [PAST_GUARDS, *script, "ANALYZE"]))
     shop.door.place.wait(days=COPIES + 1)
 
 

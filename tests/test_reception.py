@@ -10,7 +10,7 @@ import httpx
 import orjson
 import pytest
 from commandline import process
-from doors import application
+from doors import application, opened, refused
 from exchanges import Exchange
 from serving import a_secret, let_it_refuse, served
 from starlette.datastructures import State
@@ -18,6 +18,7 @@ from starlette.datastructures import State
 from exchange.access.tables import Role
 from exchange.api.metrics import Metrics
 from exchange.api.reception import Reception
+from exchange.settings import Settings
 
 Messages = list[dict[str, Any]]
 
@@ -103,3 +104,56 @@ def test_requests_are_served_where_nobody_reads_the_log_any_more(sqlite_url: str
 
     assert [answer.status_code for answer in answers] == [200] * 5
     assert len(connections) == 1
+
+
+HARMLESS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+}
+NOTHING = "default-src 'none'; frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "policy"),
+    [
+        ("GET", "/livez", 200, NOTHING),
+        ("GET", "/v1/members", 401, NOTHING),
+        ("GET", "/nowhere", 404, NOTHING),
+        ("TRACE", "/v1/members", 405, NOTHING),
+        ("GET", "/docs", 200, None),
+        ("GET", "/docs/assets/swagger-ui.css", 200, NOTHING),
+    ],
+)
+def test_every_answer_tells_browsers_to_do_nothing_with_it_and_no_page_of_others_what_it_says(
+    sqlite_url: str, method: str, path: str, status: int, policy: str | None
+) -> None:
+    with opened(sqlite_url) as door:
+        answer = door.ask(method, path, None, headers={"Origin": "https://other.example"})
+
+        assert answer.status_code == status
+        assert {name: answer.headers[name] for name in HARMLESS} == HARMLESS
+        said = answer.headers.get_list("content-security-policy")
+        assert len(said) == 1
+        assert "frame-ancestors 'none'" in said[0]
+        assert policy is None or said == [policy]
+        assert not any(name.startswith("access-control-") for name in answer.headers)
+        assert "server" not in answer.headers
+
+
+def test_only_names_of_the_service_are_answered_and_probes_by_any(sqlite_url: str) -> None:
+    named = Settings(database_url=sqlite_url, hosts="Exchange.example, [::1],localhost")
+    with opened(sqlite_url, named) as door:
+
+        def asked(*hosts: str, path: str = "/v1/members") -> httpx.Response:
+            sent = [("Authorization", f"Bearer {door.operator}"), *(("Host", host) for host in hosts)]
+            return door.wait(door.client.get(path, headers=sent))
+
+        for host in ("exchange.example", "EXCHANGE.example:8443", "[::1]:8000", "localhost"):
+            assert asked(host).status_code == 200, host
+        for host in ("evil.example", "exchange.example.evil.example", "", "exchange.example@evil", "::1"):
+            refused(asked(host), 400, "host-unknown")
+        refused(asked("localhost", "evil.example"), 400, "host-unknown")
+        assert asked("10.0.0.7:8000", path="/readyz").status_code == 200
+    with opened(sqlite_url) as door:
+        assert asked("evil.example").status_code == 200

@@ -2,15 +2,18 @@
 
 import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
-from exchange.access.tables import ApiKey, KeyState, Role
+from exchange.access.scopes import require, scope_of
+from exchange.access.tables import ApiKey, KeyState, Role, Scope
 from exchange.identifiers import KeyId, PersonId
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Command
 from exchange.journal.work import Need, Needs, UnitOfWork
-from exchange.problems import Unauthenticated
+from exchange.problems import Forbidden, Unauthenticated
 
 PREFIX: Final = "exk_"
 SECRET_LENGTH: Final = 32
@@ -21,22 +24,54 @@ CHECKSUM_DIGITS: Final = 8
 class KeyHolder(Caller):
     """The person behind a key, as the door found it; under the head's lock the key is looked at once more."""
 
+    scopes: frozenset[Scope] | None = None
+    """What the key is restricted to; null: all that its role does. Like the end, it never changes."""
+    expires_on: date | None = None
+    """The last day on which the key opens anything."""
+
+    def has_ended(self, today: date) -> bool:
+        """Tell whether the key's last day is over."""
+        return self.expires_on is not None and self.expires_on < today
+
     def needs(self) -> Needs:
         """Ask for the key."""
         yield [Need(ApiKey, self.key_id)]
 
     def admit(self, work: UnitOfWork, command: Command) -> None:
-        """Refuse a key that has been revoked since, and a role that does not do this."""
+        """Refuse a key that has been revoked since or has expired, and a role or a key that is not for this."""
         key = work.find(ApiKey, self.key_id)
         if key is None or key.state is not KeyState.ACTIVE:
             raise Unauthenticated("The key has been revoked.")
-        Caller.admit(self, work, command)
+        if self.has_ended(work.today):
+            raise Unauthenticated("The key has expired.")
+        self.admit_to(type(command))
+
+    def admit_to(self, command: type[Command]) -> None:
+        """Refuse a role, or a key, that is not for such commands. Raises Forbidden, ScopeMissing."""
+        if self.role not in command.allowed:
+            raise Forbidden(f"The role {self.role} does not do this.")
+        if self.scopes is not None:
+            require(self.scopes, scope_of(command))
 
 
-def caller_of(key_id: KeyId, role: Role, uscc: str | None, person_id: PersonId) -> KeyHolder:
+def caller_of(
+    key_id: KeyId,
+    role: Role,
+    uscc: str | None,
+    person_id: PersonId,
+    scopes: Iterable[str] | None = None,
+    expires_on: date | None = None,
+) -> KeyHolder:
     """Give the caller behind a key. Idempotency keys belong to the company, or to the person of staff."""
-    holder = f"company:{uscc}" if uscc is not None else f"person:{person_id}"
-    return KeyHolder(holder=holder, role=role, uscc=uscc, person_id=person_id, key_id=key_id)
+    return KeyHolder(
+        holder=f"company:{uscc}" if uscc is not None else f"person:{person_id}",
+        role=role,
+        uscc=uscc,
+        person_id=person_id,
+        key_id=key_id,
+        scopes=None if scopes is None else frozenset(map(Scope, scopes)),
+        expires_on=expires_on,
+    )
 
 
 def written_secret(secret: bytes) -> str:

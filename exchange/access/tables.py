@@ -1,12 +1,12 @@
 """What is stored of those who act."""
 
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import ClassVar, Final
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 
-from exchange.columns import BIG, BYTES, DAY, TEXT, Sort, Stored, Told, column, named, one_of
+from exchange.columns import BIG, BYTES, DAY, INSTANT, TEXT, TEXTS, Sort, Stored, Told, column, named, one_of
 from exchange.identifiers import KeyId, MemberId, PersonId, ProposalId
 
 
@@ -23,6 +23,30 @@ READERS: Final = frozenset({Role.OPERATOR, Role.AUDITOR, Role.REGULATOR})
 """Roles that see every member's affairs."""
 EVERYBODY: Final = READERS | {Role.MEMBER}
 """All roles: a member sees its own affairs, and what is public among members."""
+
+
+class Scope(StrEnum):
+    """What a key may be restricted to."""
+
+    READ = "read"
+    """All that is read but keys."""
+    MEMBERSHIP = "membership"
+    """Applications, and what becomes of members."""
+    CATALOGUE = "catalogue"
+    """Products, versions, assessments, listings."""
+    TRADES = "trades"
+    """Trades, filings, auctions, and the months in which they count."""
+    KEYS = "keys"
+    """Keys: to see, make and revoke them."""
+
+
+SCOPES_OF: Final[dict[Role, frozenset[Scope]]] = {
+    Role.MEMBER: frozenset(Scope),
+    Role.OPERATOR: frozenset(Scope),
+    Role.AUDITOR: frozenset({Scope.READ}),
+    Role.REGULATOR: frozenset({Scope.READ}),
+}
+"""What a key of each role is for where it is not restricted, and what it can be restricted to."""
 
 
 class Person(Stored, table=True):
@@ -55,6 +79,8 @@ class ApiKey(Stored, table=True):
 
     __table_args__ = (
         UniqueConstraint("secret_sha256"),
+        Index(None, "uscc", "id"),
+        Index(None, "person_id"),
         one_of("role", Role),
         one_of("state", KeyState),
         CheckConstraint("(role = 'member') = (uscc IS NOT NULL)", name="members_have_a_company"),
@@ -62,6 +88,7 @@ class ApiKey(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     untold: ClassVar = frozenset({"secret_sha256"})
     kept: ClassVar = True
+    lists: ClassVar = (("person_id",),)
 
     id: KeyId = column(BIG, primary_key=True)
     secret_sha256: str = column(TEXT)
@@ -70,6 +97,30 @@ class ApiKey(Stored, table=True):
     """The company for which it acts; it need not be a member yet: with this key it applies."""
     person_id: PersonId = column(BIG, foreign_key="person.id")
     state: KeyState = column(named(KeyState))
+
+
+class KeyTerms(Stored, table=True):
+    """What a key is restricted to, from its making on. A key without a row has no name, no end, and all scopes of its role."""
+
+    sort: ClassVar = Sort.CURRENT
+    untold: ClassVar = frozenset({"name"})
+
+    key_id: KeyId = column(BIG, primary_key=True, foreign_key="api_key.id")
+    name: str | None = column(TEXT)
+    """What its holder calls it; kept out of events, for people write names into it."""
+    scopes: tuple[str, ...] | None = column(TEXTS)
+    expires_on: date | None = column(DAY)
+    """The last day on which it opens anything."""
+
+
+class KeyUse(Stored, table=True):
+    """When a key was used last, to about a minute: written beside the journal, not by it."""
+
+    sort: ClassVar = Sort.CURRENT
+    told: ClassVar = Told.NEVER
+
+    key_id: KeyId = column(BIG, primary_key=True, foreign_key="api_key.id")
+    used_at: datetime = column(INSTANT)
 
 
 OFFICE_ID: Final = 1

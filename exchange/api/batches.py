@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from exchange.access.callers import KeyHolder
 from exchange.api import bodies
+from exchange.api.access import ACCESS
 from exchange.api.bodies import JSON_TYPE, BodyTooLong, canonical_body, media_type, query, raw_body, shaped, wants
 from exchange.api.doors import (
     TagWrong,
@@ -32,7 +33,7 @@ from exchange.api.doors import (
 from exchange.api.following import vanished
 from exchange.api.problems import DEFECT, ProblemShape, shape_of
 from exchange.api.shapes import Done, Flag
-from exchange.api.trades import NEW_TRADE, NewTrade, make_trade
+from exchange.api.trades import NewTrade, make_trade
 from exchange.journal.batch import KeyReused, Outcome
 from exchange.journal.commands import CREATED, Answer, Command, Job
 from exchange.journal.journal import in_turns
@@ -156,7 +157,7 @@ def _item(index: int, raw: str | bytes, caller: KeyHolder) -> Item:
 
 async def create_trades(request: Request) -> Response:
     """Answer a batch."""
-    caller = await writer(request, NEW_TRADE.roles)
+    caller = await writer(request, ACCESS["create_trades"])
     asked = query(BatchQuery, request)
     dry = asked.dry_run == "true"
     key = "" if dry else idempotency_key(request)

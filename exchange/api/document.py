@@ -99,8 +99,7 @@ def document(title: str, version: str, groups: Sequence[tuple[str, Sequence[Rout
     paths: dict[str, Any] = {}
     for tag, routes in groups:
         for route in routes:
-            verb = "post" if isinstance(route, Write) else "get"
-            paths.setdefault(f"/v1{route.path}", {})[verb] = _operation(route, tag)
+            paths.setdefault(f"/v1{route.path}", {})[route.method.lower()] = _operation(route, tag)
     paths[f"/v1{batches.PATH}"] = {"post": _batch()}
     paths["/livez"] = {"get": _health("show_life", "Say that the process answers", health.LiveShape)}
     paths["/readyz"] = {"get": _health("show_readiness", "Say that the database can be read", health.ReadyShape, 503)}
@@ -133,7 +132,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     said: dict[str, Any] = {
         "operationId": route.operation,
         "summary": route.summary,
-        "description": "For " + ", ".join(sorted(route.roles)) + ".",
+        "description": _for_whom(route),
         "tags": [tag],
         "parameters": parameters,
     }
@@ -144,7 +143,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
             *([TAG_HEADER] if route.prefix in CONDITIONAL else []),
         ]
         content = {"schema": _reference(route.body), "example": _example(route.body)}
-        said["requestBody"] = {"required": True, "content": {"application/json": content}}
+        said["requestBody"] = {"required": route.method == "POST", "content": {"application/json": content}}
         statuses = sorted({route.status, *route.status_by_role.values()})
         good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
         good[200] = _or_rehearsed(good.get(200))
@@ -158,6 +157,10 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
             good[200]["content"][CSV_TYPE] = {"schema": {"type": "string"}, "example": route.sheet}
     said["responses"] = _responses(good, *route.errors, *ALWAYS)
     return said
+
+
+def _for_whom(route: Route) -> str:
+    return f"For {', '.join(sorted(route.roles))}. Scope: {route.access.scope}."
 
 
 def _or_rehearsed(good: dict[str, Any] | None) -> dict[str, Any]:
@@ -175,7 +178,7 @@ def _batch() -> dict[str, Any]:
         "operationId": "create_trades",
         "summary": "Make many trades: each for itself, or all together",
         "description": (
-            f"For {', '.join(sorted(NEW_TRADE.roles))}. With atomic=true, 1 to {batches.ATOMIC_LIMIT} items stand or fall together. "
+            f"{_for_whom(NEW_TRADE)} With atomic=true, 1 to {batches.ATOMIC_LIMIT} items stand or fall together. "
             f"Else 1 to {batches.ITEM_LIMIT} items stand each for itself: item i is recorded under the key `KEY/i`, so that the same "
             "request sent again finishes what is missing."
         ),

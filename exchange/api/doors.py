@@ -1,4 +1,4 @@
-"""How a route is made: who may, what is read, what is done, what the document says of it. A route without roles cannot be written."""
+"""How a route is made: who may, what is read, what is done, what the document says of it. A route without a row in the table cannot be opened."""
 
 import hashlib
 import re
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import orjson
 from fastapi import FastAPI
@@ -17,19 +17,22 @@ from starlette.responses import Response
 
 from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
+from exchange.access.scopes import require, scope_of
 from exchange.access.tables import Role
+from exchange.api.access import ACCESS, Access, RowMissing
 from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.rates import Rates, address_of
 from exchange.api.refusals import Refusals
 from exchange.api.shapes import Flag
+from exchange.api.uses import Uses
 from exchange.clock import business_day
 from exchange.database import Database
 from exchange.identifiers import Prefix, read_any_id, read_id
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.journal import Journal
 from exchange.journal.queue import Overloaded
-from exchange.problems import Forbidden, Malformed, Unauthenticated
+from exchange.problems import Forbidden, Malformed, TooOften, Unauthenticated
 from exchange.strict_json import parsed
 
 B = TypeVar("B", bound=Body)
@@ -58,10 +61,6 @@ class RoleLacksRoute(Forbidden):
     remedy = "Use a key of a role that does."
 
 
-class RoleMissing(Exception):  # noqa: N818 - reads as what it is
-    """A route says for whom it is; this one does not."""
-
-
 class WriteQuery(Body):
     """What every write takes beside its body. A parameter that is not understood is refused: it must not be done without it."""
 
@@ -86,6 +85,7 @@ class Office:
     cursor_secret: bytes
     watch: HeadWatch
     rates: Rates
+    uses: Uses
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
     refusals: Refusals = field(default_factory=Refusals)
@@ -102,33 +102,31 @@ def office(request: Request) -> Office:
     return found
 
 
-async def authenticated(request: Request, roles: frozenset[Role], cache_s: float = CALLER_CACHE_S) -> KeyHolder:
-    """Say who asks, as known no longer than `cache_s` seconds ago. Raises TooOften, Unauthenticated, RoleLacksRoute."""
-    place, address = office(request), address_of(request.scope)
-    place.rates.addresses.require(address)
-    given = request.headers.getlist("authorization")
-    scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
-    digest = secret_hash(text) if scheme.lower() == "bearer" else None
-    caller = await _caller(place, digest, cache_s) if digest else None
-    if caller is None:
-        await place.rates.failed(address)
-        raise Unauthenticated("No live key was sent.")
+async def authenticated(request: Request, access: Access, cache_s: float = CALLER_CACHE_S) -> KeyHolder:
+    """Say who asks, as known no longer than `cache_s` seconds ago. Raises TooOften, Unauthenticated, RoleLacksRoute, ScopeMissing."""
+    place = office(request)
+    try:
+        caller = await _admitted(request, place, cache_s)
+    except TooOften:
+        await place.refusals.turn()
+        raise
     request.scope["caller"] = caller
-    place.rates.keys.require(caller.key_id)
-    if caller.role not in roles:
+    place.uses.noted.add(caller.key_id)
+    if caller.role not in access.roles:
         raise RoleLacksRoute(f"The role {caller.role} does not do this.")
+    require(caller.scopes, access.scope)
     return caller
 
 
-async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
+async def writer(request: Request, access: Access) -> KeyHolder:
     """Say who wants to write; whom the queue would not take is refused before a key is looked up or a body read.
 
-    Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping.
+    Raises Unauthenticated, RoleLacksRoute, ScopeMissing, Overloaded, Stopping.
     """
     place = office(request)
     try:
         place.journal.require_room()
-        caller = await authenticated(request, roles, WRITER_CACHE_S)
+        caller = await authenticated(request, access, WRITER_CACHE_S)
         place.journal.require_room(caller.holder)
     except Overloaded:
         await place.refusals.turn()
@@ -136,12 +134,31 @@ async def writer(request: Request, roles: frozenset[Role]) -> KeyHolder:
     return caller
 
 
-async def _caller(place: Office, digest: str, cache_s: float) -> KeyHolder | None:
+async def _admitted(request: Request, place: Office, cache_s: float) -> KeyHolder:
+    """Find who sent a live key. Raises TooOften, Unauthenticated."""
+    address = address_of(request.scope)
+    place.rates.addresses.require(address)
+    given = request.headers.getlist("authorization")
+    scheme, _, text = (given[0] if len(given) == 1 else "").partition(" ")
+    digest = secret_hash(text) if scheme.lower() == "bearer" else None
+    if digest is None:
+        raise Unauthenticated("No live key was sent.")
+    caller = await _caller(place, digest, cache_s, address)
+    if caller is None:
+        await place.rates.failed(address)
+    if caller is None or (caller.expires_on is not None and caller.has_ended(place.today())):
+        raise Unauthenticated("No live key was sent.")
+    place.rates.keys.require(caller.key_id)
+    return caller
+
+
+async def _caller(place: Office, digest: str, cache_s: float, address: str) -> KeyHolder | None:
     cached = place.callers.get(digest)
     moment = time.monotonic()
     if cached is not None and moment < cached[0] + cache_s:
         return cached[1]
-    caller = await place.database.read(caller_by_secret, digest)
+    async with place.rates.looking_up(address):
+        caller = await place.database.read(caller_by_secret, digest)
     if len(place.callers) >= CALLER_CACHE_LIMIT:
         place.callers.clear()
     if caller is None:
@@ -225,6 +242,19 @@ def roles_of(commands: tuple[type[Command], ...]) -> frozenset[Role]:
     return frozenset(Role(role) for command in commands for role in command.allowed if role in set(Role))
 
 
+EMPTY: Final = b"{}"
+
+
+def _has_no_body(request: Request) -> bool:
+    """Tell whether nothing is sent, nor said of what is sent: only then is a body that is not there as good as an empty object."""
+    headers = request.headers
+    return headers.get("content-length", "0") == "0" and {"content-type", "transfer-encoding"}.isdisjoint(headers)
+
+
+async def _canonical(request: Request) -> bytes:
+    return canonical_body(parsed(await raw_body(request)))
+
+
 @dataclass(frozen=True, slots=True)
 class Write(Generic[B]):
     """A route that has one command done. Who may is what the command allows."""
@@ -241,6 +271,12 @@ class Write(Generic[B]):
     prefix: Prefix | None = None
     status_by_role: dict[str, int] = field(default_factory=dict)
     errors: tuple[int, ...] = (400, 401, 403, 404, 409, 412, 413, 415, 422, 503)
+    method: str = "POST"
+
+    @property
+    def access(self) -> Access:
+        """The route's row in the table."""
+        return ACCESS[self.operation]
 
     @property
     def roles(self) -> frozenset[Role]:
@@ -258,13 +294,13 @@ class Write(Generic[B]):
 
     async def read(self, request: Request) -> Asked[B]:
         """Read a request. Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping, Malformed, FieldsWrong."""
-        caller = await writer(request, self.roles)
+        caller = await writer(request, self.access)
         dry = query(WriteQuery, request).dry_run == "true"
         key = "" if dry else idempotency_key(request)
         condition = expected(request)
         if condition is not None and self.prefix not in CONDITIONAL:
             raise TagWrong("Nothing that carries an entity tag is changed here.")
-        canonical = canonical_body(parsed(await raw_body(request)))
+        canonical = EMPTY if self.method == "DELETE" and _has_no_body(request) else await _canonical(request)
         return Asked(caller, key, canonical, shaped(self.body, canonical), condition)
 
     async def do(self, request: Request, asked: Asked[B], command: Command) -> Answer:
@@ -328,10 +364,16 @@ class Read(Generic[B]):
     """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
     figure: bool = False
     """Whether the answer is figures: who has the same bytes already is told so (`If-None-Match`)."""
+    method: ClassVar = "GET"
+
+    @property
+    def access(self) -> Access:
+        """The route's row in the table."""
+        return ACCESS[self.operation]
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
-        caller = await authenticated(request, self.roles)
+        caller = await authenticated(request, self.access)
         answer = await self.answer(request, caller, query(self.query, request))
         response = answer if isinstance(answer, Response) else json_response(answer)
         changed_at = getattr(answer, "changed_at", None) if self.tagged else None
@@ -357,17 +399,19 @@ Route = Write[Any] | Read[Any]
 def add(app: FastAPI, routes: Sequence[Route]) -> None:
     """Open routes. They are plain ones, without a framework's dependencies between request and command: see docs/decisions.
 
-    Raises RoleMissing.
+    Raises RowMissing.
     """
     for route in routes:
-        if not route.roles:
-            raise RoleMissing(f"{route.operation} is open to nobody")
-        app.router.add_route(
-            f"/v1{route.path}",
-            _endpoint(route),
-            methods=["POST" if isinstance(route, Write) else "GET"],
-            name=route.operation,
-        )
+        _require_row(route)
+        app.router.add_route(f"/v1{route.path}", _endpoint(route), methods=[route.method], name=route.operation)
+
+
+def _require_row(route: Route) -> None:
+    """Refuse a route that the table does not know, or knows otherwise than its commands do."""
+    row = ACCESS.get(route.operation)
+    scopes = {scope_of(command) for command in route.commands} if isinstance(route, Write) else {row and row.scope}
+    if row is None or row.roles != route.roles or scopes != {row.scope}:
+        raise RowMissing(f"{route.operation} has no row of the table, or its row says something else")
 
 
 def _endpoint(route: Route) -> Callable[[Request], Awaitable[Response]]:

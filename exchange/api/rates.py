@@ -6,8 +6,9 @@ Counted in whole minutes, in memory, each process for itself: see docs/decisions
 import asyncio
 import math
 import time
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Hashable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
@@ -19,7 +20,7 @@ from exchange.problems import TooOften
 
 WINDOW_S: Final = 60
 COUNTED_LIMIT: Final = 100_000
-"""So many are counted at most; beyond, the minute begins anew for all, so that memory stays bounded."""
+"""So many are counted at most; beyond, who came first in the minute is forgotten, so that memory stays bounded."""
 NETWORK_BITS: Final = 64
 """Whoever has one IPv6 address has all that begin with the same half."""
 FREE_FAILURES: Final = 10
@@ -28,6 +29,18 @@ FIRST_DELAY_S: Final = 0.1
 LONGEST_DELAY_S: Final = 5.0
 DELAYED_LIMIT: Final = 100
 """So many wait for such an answer at most, of all addresses; beyond, who would wait is told to come again."""
+
+
+class RateExceeded(TooOften):
+    """Too many requests came from this key or this address."""
+
+    remedy = "Wait for as many seconds as `Retry-After` says; many trades go in one request: POST /v1/trades:batch."
+
+
+class TooManyWrongKeys(TooOften):
+    """Too many wrong keys came from this address."""
+
+    remedy = "Check the key, and wait for as many seconds as `Retry-After` says."
 
 
 @lru_cache(10_000)
@@ -52,21 +65,29 @@ def address_of(scope: Scope) -> str:
 
 @dataclass(slots=True)
 class Window:
-    """How often each has asked in the present minute. `limit` 0: nobody is counted."""
+    """How often each has come in the present minute. `limit` 0: nobody is counted."""
 
     name: str
     limit: int
+    kind: type[TooOften] = RateExceeded
     _until: float = 0.0
-    _counts: Counter[Hashable] = field(default_factory=Counter)
+    _counts: OrderedDict[Hashable, int] = field(default_factory=OrderedDict)
+
+    def so_far(self, who: Hashable) -> int:
+        """Say how often somebody has come."""
+        return self._counts.get(who, 0) if time.monotonic() < self._until else 0
 
     def count(self, who: Hashable) -> int:
         """Count one more; give how many they are now."""
         moment = time.monotonic()
-        if moment >= self._until or len(self._counts) >= COUNTED_LIMIT:
+        if moment >= self._until:
             self._counts.clear()
             self._until = moment + WINDOW_S
-        self._counts[who] += 1
-        return self._counts[who]
+        number = self._counts.get(who, 0) + 1
+        if number == 1 and len(self._counts) >= COUNTED_LIMIT:
+            self._counts.popitem(last=False)
+        self._counts[who] = number
+        return number
 
     def require(self, who: Hashable) -> None:
         """Count one more. Raises TooOften."""
@@ -76,7 +97,7 @@ class Window:
     def too_often(self) -> TooOften:
         """Say that it was too often, and when the next minute begins."""
         seconds = max(1, math.ceil(self._until - time.monotonic()))
-        return TooOften(f"More than {self.limit} in a minute.", self.name, self.limit, WINDOW_S, seconds)
+        return self.kind(f"More than {self.limit} in a minute.", self.name, self.limit, WINDOW_S, seconds)
 
 
 class Rates:
@@ -86,13 +107,18 @@ class Rates:
         """Take how many requests a minute a key, and an address, may send; 0: as many as it likes."""
         self.keys = Window("key", per_key)
         self.addresses = Window("address", per_address)
-        self._failures = Window("wrong keys", FREE_FAILURES)
+        self._failures = Window("wrong-keys", FREE_FAILURES, TooManyWrongKeys)
         self._delayed = 0
+        self._doubtful = asyncio.Lock()
+
+    def looking_up(self, address: str) -> AbstractAsyncContextManager[object]:
+        """Let unknown keys of addresses from which many wrong ones came be looked up one after the other; nobody else waits for them."""
+        return self._doubtful if self._failures.so_far(address) > FREE_FAILURES else nullcontext()
 
     async def failed(self, address: str) -> None:
-        """Note that a wrong key came from an address, and let its answer wait where it was not the first; a right one never waits.
+        """Note that a wrong key came from an address, and let its answer wait where it was not the first; a right one never waits so.
 
-        Raises TooOften where too many wait already.
+        Raises TooManyWrongKeys where too many wait already.
         """
         number = self._failures.count(address) - FREE_FAILURES
         if number <= 0:

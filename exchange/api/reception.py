@@ -15,12 +15,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exchange import logs
 from exchange.access.callers import KeyHolder
+from exchange.api import problems
 from exchange.api.metrics import Metrics
 from exchange.identifiers import DIGITS, Prefix, written_id
+from exchange.problems import Malformed
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 OTHER_METHOD: Final = "other"
 
+POLICY: Final = b"content-security-policy"
+SAFE: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""What every answer says to browsers. That only TLS is to be used is for the proxy to say, which has it."""
+NOTHING: Final = (POLICY, b"default-src 'none'; frame-ancestors 'none'")
+"""What an answer may load, and who may frame it, where its page does not say otherwise."""
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+"""What is asked by address, from within."""
+
+_PORT: Final = re.compile(r":[0-9]*$", re.ASCII)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _ID: Final = re.compile(rf"(?:{'|'.join(Prefix)})_[0-9]{{{DIGITS}}}", re.ASCII)
 
@@ -46,17 +61,31 @@ def places(routes: Iterable[BaseRoute]) -> dict[Any, Place]:
     return found
 
 
+class HostUnknown(Malformed):
+    """The service does not go by the name that was asked."""
+
+    remedy = "Ask by the exchange's own name; its operators list it in EXCHANGE_HOSTS."
+
+
 class Reception:
     """Stands before a whole application, also before what answers its defects."""
 
     def __init__(
-        self, app: ASGIApp, places: Mapping[Any, Place], metrics: Metrics, state: State, *, access_log: bool
+        self,
+        app: ASGIApp,
+        places: Mapping[Any, Place],
+        metrics: Metrics,
+        state: State,
+        *,
+        access_log: bool,
+        hosts: Iterable[str] = (),
     ) -> None:
-        """Take the application, its places, its figures and its state, of which `stopping` is looked at."""
+        """Take the application, its places, its figures, its state, of which `stopping` is looked at, and its names (none: any will do)."""
         self._app = app
         self._places = places
         self._metrics = metrics
         self._state = state
+        self._hosts = frozenset(hosts)
         self._log = logs.fast(__name__) if access_log else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +106,9 @@ class Reception:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
+                if all(name != POLICY for name, _ in headers.raw):
+                    headers.raw.append(NOTHING)
+                headers.raw.extend(SAFE)
                 if self._state.stopping:
                     headers["Connection"] = "close"
             else:
@@ -86,7 +118,10 @@ class Reception:
         began = time.perf_counter()
         self._metrics.in_flight.inc()
         try:
-            await self._app(scope, receive, send_on)
+            if self._hosts and not self._is_known(scope):
+                await problems.respond(HostUnknown("It is no name of this service."))(scope, receive, send_on)
+            else:
+                await self._app(scope, receive, send_on)
         except Exception:
             # A defect that was answered has been logged too: passed on, it would have the server log it again, and hang up unannounced.
             if not answered:
@@ -94,6 +129,13 @@ class Reception:
         finally:
             self._metrics.in_flight.dec()
             self._note(scope, status, time.perf_counter() - began)
+
+    def _is_known(self, scope: Scope) -> bool:
+        """Tell whether a request asks by a name of the service, whatever the port; one that gives two names does not."""
+        if scope["path"] in PROBES:
+            return True
+        given = [value.decode("latin-1").lower() for name, value in scope["headers"] if name == b"host"]
+        return len(given) == 1 and _PORT.sub("", given[0]) in self._hosts
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         place = self._places.get(scope.get("endpoint"), NOWHERE)

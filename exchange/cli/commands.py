@@ -13,22 +13,24 @@ import orjson
 import typer
 from rich.table import Table
 
-from exchange import logs, revisions
+from exchange import clock, logs, revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
 from exchange.access.commands import CreateKey, RevokeKey
-from exchange.access.queries import operators_exist
-from exchange.access.tables import Role
+from exchange.access.queries import KeyLine, list_keys, operators_exist
+from exchange.access.tables import Role, Scope
 from exchange.cli.backups import backup, restore
 from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
+from exchange.cli.granting import grant
 from exchange.cli.operating import doctor, settings
 from exchange.cli.picture import picture
 from exchange.cli.progress import Tell, rows_shown
 from exchange.cli.reading import headline, read_standings, read_summary, run_verify
 from exchange.cli.running import EXIT_CODES, EXIT_CODES_HELP, FOUND_WANTING, INTERRUPTED, console, desk, wait
 from exchange.cli.running import errors as told_aside
+from exchange.clock import instant_text
 from exchange.database import Database
-from exchange.identifiers import KeyId, Prefix, TradeId, read_id
+from exchange.identifiers import KeyId, Prefix, TradeId, read_id, written_id
 from exchange.imports.kinds import KINDS, Kind
 from exchange.imports.reading import read_day
 from exchange.imports.running import Report, in_words
@@ -49,7 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-database_app = typer.Typer(help="The database's schema.", no_args_is_help=True)
+database_app = typer.Typer(help="The database's schema, and who may do what in it.", no_args_is_help=True)
+PAGE: Final = 500
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 import_app = typer.Typer(
     help="Old records from CSV, NDJSON and Excel files; the acting operator's key is in EXCHANGE_KEY.",
@@ -63,6 +66,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(reversals_app, name="reversals")
 app.command()(backup)
 app.command()(restore)
+database_app.command()(grant)
 
 
 FILE_HELP: Final = (
@@ -200,6 +204,9 @@ def create_key(
     role: Annotated[Role, typer.Option(help="What the key is for.")],
     person: Annotated[str, typer.Option(help="Who uses it: keys belong to persons.")],
     member: Annotated[str | None, typer.Option(help="The company's uscc, for a member's key.")] = None,
+    name: Annotated[str | None, typer.Option(help="What its holder calls it.")] = None,
+    scope: Annotated[list[Scope] | None, typer.Option(help="What it is restricted to; may be given again.")] = None,
+    expires: Annotated[str | None, typer.Option(help="The last day on which it opens anything, as 2030-12-31.")] = None,
 ) -> None:
     """Make a key and show it, this once, alone on stdout; its id, by which it can be revoked, goes to stderr.
 
@@ -209,11 +216,14 @@ def create_key(
       exchange keys create --role operator --person 李四
 
       exchange keys create --role member --member 91430100MA4L00001A --person 张三
+
+      exchange keys create --role regulator --person 钱十 --name replica --scope read --expires 2030-12-31
     """
+    expires_on = None if expires is None else read_day(expires, "expires")
     secret = written_secret(secrets.token_bytes(SECRET_LENGTH))
     digest = secret_hash(secret)
     assert digest is not None
-    command = CreateKey(role, person, digest, member)
+    command = CreateKey(role, person, digest, member, name, tuple(scope) if scope else None, expires_on)
 
     async def work() -> str:
         async with desk() as place:
@@ -223,6 +233,34 @@ def create_key(
 
     typer.echo(f"{wait(work())} is made.", err=True)
     typer.echo(secret)
+
+
+@keys_app.command("list")
+def show_keys() -> None:
+    """List the keys: all to an operator, to a member those of its company; by EXCHANGE_KEY.
+
+    Example: exchange keys list
+    """
+
+    async def work() -> list[KeyLine]:
+        async with desk() as place:
+            caller = await place.caller()
+            caller.admit_to(CreateKey)
+            lines: list[KeyLine] = []
+            while page := await place.database.read(list_keys, caller.uscc, lines[-1].key.id if lines else None, PAGE):
+                lines += page
+            return lines
+
+    today = clock.business_day(clock.now())
+    table = Table("key", "name", "role", "company", "person", "scopes", "expires on", "state", "last used")
+    for line in wait(work()):
+        key, terms = line.key, line.terms
+        ids = written_id(Prefix.KEY, key.id), written_id(Prefix.PERSON, key.person_id)
+        name, scopes, end = (terms.name, terms.scopes, terms.expires_on) if terms else (None, None, None)
+        used = line.used_at and instant_text(line.used_at)
+        shown = (name, key.role, key.uscc, ids[1], ", ".join(scopes or ("all",)), end, line.state(today), used)
+        table.add_row(ids[0], *(str(value or "") for value in shown))
+    console.print(table)
 
 
 @keys_app.command("revoke")

@@ -22,6 +22,7 @@ from sqlmodel import Session, col, func, select
 from exchange import clock, logs, revisions
 from exchange.access.callers import secret_hash
 from exchange.access.queries import caller_by_secret
+from exchange.cli.granting import VERSION_TABLE, models, service_may
 from exchange.clock import instant_text
 from exchange.columns import Sort, Stored
 from exchange.database import Database
@@ -49,8 +50,37 @@ DURABLE: Final = {
     "synchronous_commit": {"on", "local", "remote_write", "remote_apply"},
 }
 """PostgreSQL's settings without which a crash can lose what was answered, and the values that do."""
-FIRED: Final = {"O", "A"}
-"""How an enabled trigger is marked in `pg_trigger`."""
+RIGHTS: Final = """
+SELECT rolsuper AS superuser, rolcreaterole AS makes_roles, rolbypassrls AS sees_all_rows,
+  EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND pg_has_role(relowner, 'MEMBER')) AS owns_tables,
+  EXISTS (SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'MEMBER')) AS owns_database
+FROM pg_roles WHERE rolname = current_user
+"""
+"""What else than grants a role can rest on; to be able to become an owner is as good as to be one."""
+RIGHTS_SAID: Final = {
+    "superuser": "It is a superuser",
+    "makes_roles": "It can make roles",
+    "sees_all_rows": "It passes row-level security",
+    "owns_tables": "It owns tables",
+    "owns_database": "It owns the database",
+}
+PRIVILEGES: Final = """
+SELECT relname, privilege FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) privilege
+WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+AND (has_table_privilege(pg_class.oid, privilege)
+  OR privilege IN ('INSERT', 'UPDATE') AND has_any_column_privilege(pg_class.oid, privilege))
+"""
+FIRING: Final = """
+SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid JOIN pg_proc ON pg_proc.oid = tgfoid
+WHERE relnamespace = current_schema()::regnamespace AND relname = ANY (:tables) AND tgenabled = 'A'
+AND EXISTS (SELECT FROM unnest(proconfig) setting WHERE setting LIKE 'search_path=pg_catalog%')
+"""
+"""Guards that fire for every session, and find what they mean whatever a session's search path is."""
+OTHER_GUARDS: Final = {
+    *("batch_comes_next", "head_moves_on", "head_is_kept", "trade_is_kept", "trade_is_frozen"),
+    *(f"trade_{fact}_is_frozen" for fact in ("purpose", "contract_number", "delivery_terms")),
+}
+ROLE_REMEDY: Final = "Run `exchange db grant`, and serve as the role …_app that it makes."
 
 T = TypeVar("T")
 
@@ -248,25 +278,45 @@ async def humble(at: Setup) -> Found:
     """Look whether the role is more than it need be."""
     if at.database.path is not None:
         return skipped("SQLite has no roles.")
-    if await at.database.read(_ask, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        return doubtful(
-            "It is a superuser: it could switch off what keeps posted rows.",
-            "Use a role that owns this database alone.",
+    first = await at.database.read(_too_much)
+    if first is not None:
+        return doubtful(f"{RIGHTS_SAID[first]}: it could switch off what keeps posted rows.", ROLE_REMEDY)
+    return good("It is no superuser, and owns nothing.")
+
+
+async def grants(at: Setup) -> Found:
+    """Look whether the role may do to each table what the service does, and no more."""
+    if at.database.path is not None:
+        return skipped("SQLite has no roles.")
+    if await at.database.read(_too_much) is not None:
+        return skipped("It is not by grants that this role may do what it does.")
+    needed, held = set(service_may(models())), await at.database.read(_privileges)
+    if lacking := sorted(needed - held):
+        return wrong(
+            f"{len(lacking)} are missing: {_privileges_said(lacking)}.", "Run `exchange db grant` as the owner."
         )
-    return good("It is no superuser.")
+    if beyond := sorted(held - needed):
+        return doubtful(
+            f"{len(beyond)} are too many: {_privileges_said(beyond)}.", "Run `exchange db grant` as the owner."
+        )
+    return good("It may do what the service does, and no more.")
 
 
 async def triggers(at: Setup) -> Found:
-    """Look whether the triggers that keep posted rows are there, and fire."""
+    """Look whether the triggers that keep posted rows are there, and fire whatever a session says of its role."""
     if at.database.path is None:
-        if await at.database.read(_ask, "SHOW session_replication_role") == "replica":
-            return wrong("Triggers are off for this role.", "ALTER ROLE … RESET session_replication_role")
+        if await at.database.read(_ask, "SHOW session_replication_role") != "origin":
+            return wrong(
+                "References are not looked at: session_replication_role is not origin for this role.",
+                "ALTER ROLE … RESET session_replication_role, and the same for the database.",
+            )
         there = await at.database.read(_postgres_triggers)
         names = {f"{table}_is_posted" for table in _posted()}
     else:
         there = await at.database.read(_sqlite_triggers)
         names = {f"{table}_refuses_{verb}" for table in _posted() for verb in ("update", "delete")}
-    missing = sorted((names | {"trade_is_frozen", "trade_is_kept"}) - there)
+    names |= {f"{table}_comes_last" for table in _posted() if table != Batch.__tablename__}
+    missing = sorted((names | OTHER_GUARDS) - there)
     if missing:
         return wrong(
             f"{len(missing)} do not guard posted rows: {', '.join(missing[:3])}.",
@@ -293,7 +343,7 @@ async def key(at: Setup) -> Found:
         return skipped("EXCHANGE_KEY is not set; only the command line needs it, to act.")
     digest = secret_hash(at.settings.key.get_secret_value())
     caller = await at.database.read(caller_by_secret, digest) if digest else None
-    if caller is None:
+    if caller is None or caller.has_ended(clock.business_day(clock.now())):
         return wrong("EXCHANGE_KEY holds no live key.", "Set it to a live one, or unset it.")
     assert caller.key_id is not None
     return good(f"EXCHANGE_KEY is {written_id(Prefix.KEY, caller.key_id)}, of role {caller.role}.")
@@ -349,6 +399,7 @@ CHECKS: Final = (
     Check("durability", durable, (ANSWERS,)),
     Check("database role", humble, (ANSWERS,)),
     Check(SCHEMA, schema, (ANSWERS,)),
+    Check("grants", grants, (SCHEMA,)),
     Check("triggers", triggers, (SCHEMA,)),
     Check("journal", head_right, (SCHEMA,)),
     Check("clock", clock_right, (SCHEMA,)),
@@ -417,13 +468,26 @@ def _posted() -> Iterator[str]:
 
 
 def _postgres_triggers(session: Session) -> set[str]:
-    question = "SELECT tgname, tgenabled::text FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text = ANY(:tables)"
-    tables = {"tables": [*_posted(), "trade"]}
-    return {name for name, fires in session.connection().execute(text(question), tables) if fires in FIRED}
+    tables = {"tables": [*_posted(), "head", "trade"]}
+    return set(session.connection().execute(text(FIRING), tables).scalars())
 
 
 def _sqlite_triggers(session: Session) -> set[str]:
     return set(session.connection().execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars())
+
+
+def _too_much(session: Session) -> str | None:
+    [rights] = session.connection().execute(text(RIGHTS)).mappings()
+    return next((right for right, held in rights.items() if held), None)
+
+
+def _privileges(session: Session) -> set[tuple[str, str]]:
+    ours = {VERSION_TABLE, *Stored.metadata.tables}
+    return {(table, privilege) for table, privilege in session.connection().execute(text(PRIVILEGES)) if table in ours}
+
+
+def _privileges_said(few: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{privilege} on {table}" for table, privilege in few[:3])
 
 
 def _major(version: str) -> int:

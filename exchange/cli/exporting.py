@@ -10,7 +10,8 @@ from typing import Annotated, BinaryIO
 import typer
 from sqlmodel import Session
 
-from exchange.access.tables import READERS
+from exchange.access.scopes import require
+from exchange.access.tables import READERS, Scope
 from exchange.cli.files import finished, refuse_there
 from exchange.cli.progress import rows_shown
 from exchange.cli.running import desk, errors, wait
@@ -93,6 +94,7 @@ def export_file(name: str, file: Path, *, force: bool, personal_data: str | None
             caller = await place.caller()
             if caller.role not in READERS:
                 raise NotAReader("Your role sees its own company's affairs alone.")
+            require(caller.scopes, Scope.READ)
             if personal_data is not None:
                 await place.do(ReleasePersonalData(personal_data), caller)
             with _opened(file, force=force) as opened:

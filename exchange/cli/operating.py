@@ -88,12 +88,19 @@ def settings(
         console.print(f"{one.variable:{width}}  {'none' if one.value is None else one.value}  ({one.source})")
 
 
-def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+def doctor(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Take what is doubtful for wrong.")] = False,
+) -> None:
     """Look at this set-up and say what is wrong and what helps, one line per check; exit status 1 where something is wrong.
 
     ✓ good, ✗ wrong, ! doubtful, – not looked at.
 
-    Example: exchange doctor
+    Examples:
+      exchange doctor
+
+      exchange doctor --strict
     """
     from exchange.cli.doctor import MARKS, Verdict, examine
 
@@ -104,5 +111,6 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For programs
     else:
         for name, one in found:
             console.print(f"{MARKS[one.verdict]} {name}: {one.said} {one.remedy}".rstrip())
-    if any(one.verdict is Verdict.WRONG for _, one in found):
+    failing = {Verdict.WRONG, Verdict.DOUBTFUL} if strict else {Verdict.WRONG}
+    if any(one.verdict in failing for _, one in found):
         raise typer.Exit(FOUND_WANTING)

@@ -169,7 +169,7 @@ class Desk:
             raise NoKey("EXCHANGE_KEY is not set.")
         digest = secret_hash(self.settings.key.get_secret_value())
         caller = await self.database.read(caller_by_secret, digest) if digest else None
-        if caller is None:
+        if caller is None or caller.has_ended(clock.business_day(clock.now())):
             raise Unauthenticated("EXCHANGE_KEY holds no live key.")
         return caller
 

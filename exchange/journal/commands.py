@@ -19,6 +19,8 @@ class Command(ABC):
     __slots__ = ()
     allowed: ClassVar[frozenset[str]] = frozenset()
     """The roles that may do it at all: none, unless the command says so."""
+    scope: ClassVar[str | None] = None
+    """What a restricted key must be for to do it; null: what its feature is for."""
 
     @abstractmethod
     def needs(self, work: UnitOfWork) -> Needs:

@@ -54,6 +54,8 @@ LOST: Final = (
     OSError,
 )
 UNWRITABLE: Final = (asyncpg.DiskFullError, asyncpg.ReadOnlySQLTransactionError, asyncpg.PostgresIOError)
+UNWRITABLE_AT_FIRST: Final = (*UNWRITABLE, asyncpg.InternalServerError)
+"""Also what a full disk says to who connects: without another name, as it could not write its own notes."""
 BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.DeadlockDetectedError)
 
 
@@ -96,9 +98,10 @@ class PostgresStore:
                     connection.terminate()
 
     async def _connect(self) -> "asyncpg.Connection[Any]":
-        return await asyncpg.connect(
-            self._url, timeout=CONNECT_S, server_settings=SESSION, max_cacheable_statement_size=ANY_SIZE
-        )
+        with _in_our_words(UNWRITABLE_AT_FIRST):
+            return await asyncpg.connect(
+                self._url, timeout=CONNECT_S, server_settings=SESSION, max_cacheable_statement_size=ANY_SIZE
+            )
 
     async def close(self) -> None:
         """Drop the connection."""
@@ -190,12 +193,12 @@ def _answering(connection: "asyncpg.Connection[Any]") -> Iterator[None]:
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def _in_our_words(unwritable: tuple[type[Exception], ...] = UNWRITABLE) -> Iterator[None]:
     try:
         yield
     except BUSY as error:
         raise StoreBusy(str(error)) from error
-    except UNWRITABLE as error:
+    except unwritable as error:
         raise StoreUnwritable(f"PostgreSQL says: {error.args[0]}.") from error
     except LOST as error:
         raise StoreLost(str(error)) from error
