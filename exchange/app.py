@@ -82,8 +82,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret = (
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
-            if await database.find_member_role():
-                logging.getLogger(__name__).info("Members read as the role exchange_member")
+            if role := await database.find_member_role():
+                logging.getLogger(__name__).info("Members read as the role %s.", role)
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)

@@ -42,16 +42,15 @@ AWAY_STATES: Final = ("08", "53", "57", "58")
 """Classes of PostgreSQL's error codes: no connection, no resources, an operator's intervention, trouble of its system."""
 
 
-STEP_DOWN: Final = text(
-    "SELECT set_config('role', 'exchange_member', true), set_config('exchange.company', :company, true)"
-)
+STEP_DOWN: Final = text("SELECT set_config('role', :role, true), set_config('exchange.company', :company, true)")
 """Take on the role that sees of each table only what one company may. For this transaction only: neither outlives it on a pooled connection."""
-CAN_STEP_DOWN: Final = text(
-    "SELECT pg_has_role(role.oid, 'MEMBER') AND NOT role.rolsuper AND NOT role.rolbypassrls AND ("
+MEMBER_ROLE: Final = text(
+    "SELECT role.rolname FROM pg_roles AS role WHERE role.rolname = regexp_replace(CURRENT_USER::text, '_app$', '_member') "
+    "AND role.rolname <> CURRENT_USER AND pg_has_role(role.oid, 'MEMBER') AND NOT role.rolsuper AND NOT role.rolbypassrls AND ("
     "  SELECT bool_and(has_table_privilege(role.oid, kept.oid, 'SELECT')) AND bool_or(kept.relrowsecurity) FROM pg_class AS kept "
-    "  WHERE kept.relkind = 'r' AND kept.relnamespace = to_regnamespace(current_schema()) AND kept.relname <> 'alembic_version') "
-    "FROM pg_roles AS role WHERE role.rolname = 'exchange_member'"
+    "  WHERE kept.relkind = 'r' AND kept.relnamespace = to_regnamespace(current_schema()) AND kept.relname <> 'alembic_version')"
 )
+"""The role that stands beside the service's own, if it may be taken on and sees no more than the policies say."""
 
 
 class DatabaseUrlWrong(Invalid):
@@ -93,7 +92,7 @@ class Database:
         except (ArgumentError, ValueError):
             # The cause stays unsaid: it may quote the URL, and with it the password.
             raise DatabaseUrlWrong("The database's URL cannot be read.") from None
-        self.steps_down = False
+        self.member_role: str | None = None
         if self._url.drivername == "sqlite" and self._url.database:
             self.path: Path | None = Path(self._url.database)
         elif self._url.drivername in POSTGRES_NAMES:
@@ -116,10 +115,10 @@ class Database:
         bare = bare.difference_update_query(["password"])
         return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
-    async def find_member_role(self) -> bool:
-        """Find out whether a company's reads can take on the role of members; from then on they do."""
-        self.steps_down = self.path is None and bool(await self.read(_can_step_down))
-        return self.steps_down
+    async def find_member_role(self) -> str | None:
+        """Find the role that a company's reads can take on; from then on they do. None where there is none."""
+        self.member_role = await self.read(_member_role) if self.path is None else None
+        return self.member_role
 
     def __str__(self) -> str:
         """Name the database without its password, wherever in the URL it stands."""
@@ -147,8 +146,8 @@ class Database:
         """Run a query on one snapshot in a session that is opened for a company; the role of members is taken on where there is one."""
 
         def on_connection(connection: Connection) -> T:
-            if self.steps_down:
-                connection.execute(STEP_DOWN, {"company": company})
+            if self.member_role is not None:
+                connection.execute(STEP_DOWN, {"role": self.member_role, "company": company})
             with opened(connection) as session:
                 return query(session, *args, **kwargs)
 
@@ -201,9 +200,8 @@ class Database:
         return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _can_step_down(session: Session) -> bool | None:
-    # Not by `exec`, which is for what is typed.
-    found: bool | None = session.connection().execute(CAN_STEP_DOWN).scalar()
+def _member_role(session: Session) -> str | None:
+    found: str | None = session.connection().execute(MEMBER_ROLE).scalar()
     return found
 
 

@@ -25,6 +25,7 @@ from sqlalchemy.engine import Result
 from sqlalchemy.orm import ORMExecuteState, with_loader_criteria
 from sqlmodel import Session
 
+from exchange.access.tables import ApiKey, KeyTerms, KeyUse
 from exchange.columns import Stored
 from exchange.database import Database
 from exchange.journal.tables import Batch, Event, PartyEvent
@@ -46,12 +47,17 @@ COMPANY: Final = "seeing_company"
 """The parameter in which each statement of a member's read is given the company's code."""
 
 
+FIRST: Final = 1
+"""The position of the event with which every exchange begins: everybody may know it."""
+
+
 class Unlimited(Exception):  # noqa: N818 - reads as what it is
     """A member's read may ask only for what can be limited: entities and their columns, and no text of SQL."""
 
 
 # Tables, and no entities: what these select is not limited once more.
 _member: Final = Stored.metadata.tables["member"].alias("own_member")
+_key: Final = Stored.metadata.tables["api_key"].alias("own_key")
 _party: Final = Stored.metadata.tables["party_event"].alias("own_event")
 _product: Final = Stored.metadata.tables["data_product"].alias("own_product")
 _listing: Final = Stored.metadata.tables["listing"].alias("shown_listing")
@@ -76,12 +82,18 @@ def _of_member(row: Row) -> Condition:
     return seen
 
 
+def _of_key(row: Row) -> Condition:
+    holder = select(_key.c.uscc).where(_key.c.id == row.key_id).correlate(row).scalar_subquery()
+    return holder == _company
+
+
 def _of_parties(row: Row) -> Condition:
     return _either(row.buyer_id.in_(_own), row.seller_id.in_(_own))
 
 
 def _of_those_told(row: Row) -> Condition:
-    return exists().where(_party.c.position == row.position, _party.c.member_id.in_(_own)).correlate(row)
+    told = exists().where(_party.c.position == row.position, _party.c.member_id.in_(_own)).correlate(row)
+    return _either(row.position == FIRST, told)
 
 
 def _of_either_side(row: Row) -> Condition:
@@ -116,9 +128,12 @@ def _named(row: Row) -> Condition:
 
 VISIBLE: Final[dict[type[Stored], Callable[[Row], Condition]]] = {
     Account: _of_owner,
+    ApiKey: lambda row: row.uscc == _company,
     Batch: lambda _: true(),
     DataProduct: _owned_or_sold,
     Event: _of_those_told,
+    KeyTerms: _of_key,
+    KeyUse: _of_key,
     Listing: _owned_or_listed,
     Member: _admitted_or_own,
     MemberTerm: _named,
