@@ -7,7 +7,7 @@ ever waits for a disk and two drivers do all the work.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -47,8 +47,8 @@ STEP_DOWN: Final = text("SELECT set_config('role', :role, true), set_config('exc
 MEMBER_ROLE: Final = text(
     "SELECT role.rolname FROM pg_roles AS role WHERE role.rolname = regexp_replace(CURRENT_USER::text, '_app$', '_member') "
     "AND role.rolname <> CURRENT_USER AND pg_has_role(role.oid, 'MEMBER') AND NOT role.rolsuper AND NOT role.rolbypassrls AND ("
-    "  SELECT bool_and(has_table_privilege(role.oid, kept.oid, 'SELECT')) AND bool_or(kept.relrowsecurity) FROM pg_class AS kept "
-    "  WHERE kept.relkind = 'r' AND kept.relnamespace = to_regnamespace(current_schema()) AND kept.relname <> 'alembic_version')"
+    "  SELECT bool_and(relrowsecurity AND has_table_privilege(role.oid, pg_class.oid, 'SELECT')) FROM pg_class "
+    "  WHERE relnamespace = to_regnamespace(current_schema()) AND relname::text = ANY (CAST(:tables AS text[])))"
 )
 """The role that stands beside the service's own, if it may be taken on and sees no more than the policies say."""
 
@@ -115,9 +115,9 @@ class Database:
         bare = bare.difference_update_query(["password"])
         return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
-    async def find_member_role(self) -> str | None:
-        """Find the role that a company's reads can take on; from then on they do. None where there is none."""
-        self.member_role = await self.read(_member_role) if self.path is None else None
+    async def find_member_role(self, tables: Iterable[str]) -> str | None:
+        """Find the role that a company's reads of these tables can take on; from then on they do. None where there is none."""
+        self.member_role = await self.read(_member_role, [*tables]) if self.path is None else None
         return self.member_role
 
     def __str__(self) -> str:
@@ -200,8 +200,8 @@ class Database:
         return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-def _member_role(session: Session) -> str | None:
-    found: str | None = session.connection().execute(MEMBER_ROLE).scalar()
+def _member_role(session: Session, tables: list[str]) -> str | None:
+    found: str | None = session.connection().execute(MEMBER_ROLE, {"tables": tables}).scalar()
     return found
 
 

@@ -147,6 +147,10 @@ VISIBLE: Final[dict[type[Stored], Callable[[Row], Condition]]] = {
 """By table, the rows that a company sees. Of all other tables it sees none."""
 
 
+TABLES: Final = frozenset(str(table.__tablename__) for table in VISIBLE)
+"""Their names."""
+
+
 def seen(row: Row) -> Condition:
     """Say which rows of an entity, or of an alias of one, a company sees."""
     found = inspect(row, raiseerr=False)
