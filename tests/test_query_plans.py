@@ -144,6 +144,7 @@ class Shop:
             "trade": trd(confirmed.id),
             "person": written_id(Prefix.PERSON, place.operator().person_id or 0),
         }
+        self.companies = {"buyer": buyer.uscc, "seller": seller.uscc}
         self.who = {"buyer": door.of(buyer), "seller": door.of(seller), "operator": door.operator}
 
 
@@ -362,15 +363,17 @@ def _steps(connection: sqlite3.Connection, statement: Statement) -> int:
 
 async def costs_on_postgres(dsn: str, statements: list[Statement]) -> list[Cost]:
     connection = await asyncpg.connect(dsn, server_settings={"jit": "off"})
-    found = []
-    for statement in statements:
-        told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}", *statement.parameters)
-        touched: dict[str, int] = {}
-        lines: list[str] = []
-        _walk(orjson.loads(told)[0]["Plan"], touched, lines)
-        found.append(Cost(touched, "\n".join(lines)))
+    found = [await cost_on_postgres(connection, statement) for statement in statements]
     await connection.close()
     return found
+
+
+async def cost_on_postgres(connection: "asyncpg.Connection[Any]", statement: Statement) -> Cost:
+    told = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}", *statement.parameters)
+    touched: dict[str, int] = {}
+    lines: list[str] = []
+    _walk(orjson.loads(told)[0]["Plan"], touched, lines)
+    return Cost(touched, "\n".join(lines))
 
 
 def _walk(node: dict[str, Any], touched: dict[str, int], lines: list[str]) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
+import test_query_plans as plans
 from cluster import Cluster
 from conftest import TEMPLATE
 from doors import Door, lst, mbr, opened, trd
@@ -224,7 +226,7 @@ def test_what_cannot_be_limited_is_not_asked(place: Market) -> None:
         return session.execute(text("SELECT count(*) FROM trade")).scalar()
 
     def bare(session: Session) -> Any:
-        return session.execute(select(Stored.metadata.tables["trade"])).all()
+        return session.execute(Stored.metadata.tables["trade"].select()).all()
 
     database = place.door.app.state.office.database
     for query in (raw, bare):
@@ -316,3 +318,51 @@ def test_every_table_is_limited_for_the_role_of_members(postgres_url: str) -> No
 
     assert limited_tables >= {str(table.__tablename__) for table in TABLES}
     assert role is None
+
+
+Grown = dict[str, dict[tuple[str, str], list[plans.Cost]]]
+"""By who asks, and by operation and question, what each of its statements costs."""
+
+
+@pytest.fixture(scope="module")
+def grown(postgres: Cluster) -> Iterator[Grown]:
+    """An exchange in which years have passed, asked by a service beside whose role there is that of members."""
+    postgres.create_database("tenancy_grown", TEMPLATE)
+    owner = postgres.url("tenancy_grown")
+    with opened(as_service(owner)) as door:
+        shop = plans.Shop(door)
+        plans.grow(shop, Database(owner))
+        asked = plans._ask(shop)
+    yield {
+        one: {
+            (operation, look): asyncio.run(costs_as_member(owner, shop.companies[one], statements))
+            for (operation, who, look), statements in asked.items()
+            if who == one and operation in plans.READS and Role.MEMBER in plans.READS[operation].roles
+        }
+        for one in ("buyer", "seller")
+    }
+    postgres.drop_database("tenancy_grown")
+
+
+async def costs_as_member(url: str, company: str, statements: list[plans.Statement]) -> list[plans.Cost]:
+    """Measure statements as the role of members, for a company."""
+    settings = {"jit": "off", "role": ROLES[Part.MEMBER], "exchange.company": company}
+    connection = await asyncpg.connect(url, server_settings=settings)
+    asked = [one for one in statements if "set_config" not in one.text and "secret_sha256 =" not in one.text]
+    found = [await plans.cost_on_postgres(connection, one) for one in asked]
+    await connection.close()
+    return found
+
+
+@pytest.mark.parametrize("who", ["buyer", "seller"])
+def test_as_the_role_of_members_no_question_reads_more_as_the_exchange_grows(grown: Grown, who: str) -> None:
+    slow = {one.look for one in plans.SLOW if who in one.who and "postgresql" in one.stores}
+    wrong = [
+        f"{look}\n{cost.plan}"
+        for (operation, look), costs in grown[who].items()
+        for cost in costs
+        if look.removesuffix(", the page after") not in slow and plans.too_much(operation, cost)
+    ]
+
+    assert len(grown[who]) > len(slow)
+    assert not wrong, "\n\n".join(wrong)
