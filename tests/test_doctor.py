@@ -93,7 +93,7 @@ def test_a_good_set_up_on_sqlite_passes(line: CommandLine, path: Path) -> None:
         "durability",
         "database role",
         "grants",
-        "row-level security",
+        "row security",
         "cursor secret",
         "backup tool",
     }

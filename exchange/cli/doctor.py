@@ -412,7 +412,7 @@ CHECKS: Final = (
     Check("database role", humble, (ANSWERS,)),
     Check(SCHEMA, schema, (ANSWERS,)),
     Check("grants", grants, (SCHEMA,)),
-    Check("row-level security", members_limited, (SCHEMA,)),
+    Check("row security", members_limited, (SCHEMA,)),
     Check("triggers", triggers, (SCHEMA,)),
     Check("journal", head_right, (SCHEMA,)),
     Check("clock", clock_right, (SCHEMA,)),
