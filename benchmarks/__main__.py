@@ -34,8 +34,8 @@ from benchmarks.targets import Row, rows_of
 
 SHORT: Final = {"rounds": 3, "seconds": 4, "import_rows": 20_000, "long_trades": 0}
 FULL: Final = {"rounds": 5, "seconds": 8, "import_rows": 1_000_000, "long_trades": 1_000_000}
-OTHERS: Final = ("overload.py", "reads.py")
-"""Benchmarks of their own, where they are there: each writes its rows to the file that `--json` names."""
+OTHERS: Final = ("reads.py", "overload.py")
+"""Benchmarks of their own: each writes its rows to the file that `--json` names."""
 
 
 def _chosen() -> argparse.Namespace:
@@ -58,25 +58,21 @@ def _chosen() -> argparse.Namespace:
     return chosen
 
 
-def _others() -> list[dict[str, Any]]:
-    """Run the benchmarks of their own. Raises Failed where one fails."""
-    rows: list[dict[str, Any]] = []
-    for name in OTHERS:
-        if not (HERE / name).exists():
-            continue
-        say(f"{name} …")
-        with tempfile.TemporaryDirectory(prefix="exchange-bench-") as folder:
-            file = Path(folder) / "rows.json"
-            command = [sys.executable, str(HERE / name), "--json", str(file)]
-            environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode or not file.exists():
-                raise Failed(f"{' '.join(command)} failed.")
-            rows += json.loads(file.read_text(encoding="utf-8"))["rows"]
+def _other(name: str) -> list[dict[str, Any]]:
+    """Run a benchmark of its own; give its rows. Raises Failed."""
+    say(f"{name} …")
+    with tempfile.TemporaryDirectory(prefix="exchange-bench-") as folder:
+        file = Path(folder) / "rows.json"
+        command = [sys.executable, str(HERE / name), "--json", str(file)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode or not file.exists():
+            raise Failed(f"{' '.join(command)} failed.")
+        rows: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["rows"]
     return rows
 
 
 def measure(chosen: argparse.Namespace) -> Report:
-    """Run it all. Raises Failed."""
+    """Run it all, and write after each part what is there: who stops a long run keeps what it measured. Raises Failed."""
     checks: list[str] = []
     with cluster(durable=True) as place, tempfile.TemporaryDirectory(prefix="exchange-bench-") as temporary:
         folder = Path(temporary)
@@ -92,6 +88,7 @@ def measure(chosen: argparse.Namespace) -> Report:
         report.rows.append(
             Row("start-up to ready on an existing database", bench.started_s, 2, at_least=False, unit=" s")
         )
+        _write(report, chosen)
         if chosen.long_trades:
             report.long_run = _long(bench, folder, chosen.long_trades, checks)
             report.rows += report.long_run.rows()
@@ -101,9 +98,23 @@ def measure(chosen: argparse.Namespace) -> Report:
                     f"memory per worker after {bench.app.accepted:,} trades", [memory], 150, at_least=False, unit=" MiB"
                 )
             )
+    _write(report, chosen)
     if chosen.full:
-        report.others = _others()
+        for name in OTHERS:
+            report.others += _other(name)
+            _write(report, chosen)
     return report
+
+
+def _write(report: Report, chosen: argparse.Namespace) -> None:
+    for path in filter(None, (chosen.json, chosen.markdown, chosen.picture)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report.told(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if chosen.markdown:
+        put(chosen.markdown, "\n".join(report.markdown(chosen.picture)) + "\n")
+    if chosen.picture:
+        draw(report, chosen.picture)
 
 
 def _long(bench: Bench, folder: Path, trades: int, checks: list[str]) -> long_run.LongRun:
@@ -133,14 +144,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit("Stopped; what was started is removed.")
     print("\n".join(report.lines()))
-    for path in filter(None, (chosen.json, chosen.markdown, chosen.picture)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(report.told(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if chosen.markdown:
-        put(chosen.markdown, "\n".join(report.markdown(chosen.picture)) + "\n")
-    if chosen.picture:
-        draw(report, chosen.picture)
 
 
 if __name__ == "__main__":

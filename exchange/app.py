@@ -27,9 +27,11 @@ from exchange.api import (
     health,
     keys,
     listings,
+    mandates,
     members,
     metrics,
     months,
+    personal,
     problems,
     products,
     summary,
@@ -57,6 +59,8 @@ GROUPS: Final[list[tuple[str, list[Route]]]] = [
     ("months", months.ROUTES),
     ("summary", summary.ROUTES),
     ("keys", keys.ROUTES),
+    ("mandates", mandates.ROUTES),
+    ("personal data", personal.ROUTES),
     ("events", events.ROUTES),
     ("desk", desk.ROUTES),
 ]
@@ -75,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(chosen.database_url)
+        database = Database(chosen.database_url.get_secret_value())
         try:
             await revisions.require_current(database)
             store = open_store(database, clock.now, secrets.token_bytes)

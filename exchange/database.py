@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
@@ -89,6 +90,7 @@ class Database:
         """Take the URL; connects when first used. Raises DatabaseUrlWrong."""
         try:
             self._url = make_url(url)
+            urlsplit(self.dsn)  # as the driver reads it
         except (ArgumentError, ValueError):
             # The cause stays unsaid: it may quote the URL, and with it the password.
             raise DatabaseUrlWrong("The database's URL cannot be read.") from None

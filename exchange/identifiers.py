@@ -19,6 +19,7 @@ VersionId = NewType("VersionId", int)
 ListingId = NewType("ListingId", int)
 TradeId = NewType("TradeId", int)
 ProposalId = NewType("ProposalId", int)
+MandateId = NewType("MandateId", int)
 
 
 class Prefix(StrEnum):
@@ -34,6 +35,7 @@ class Prefix(StrEnum):
     ENTRY = "ent"
     PROPOSAL = "prp"
     ASSESSMENT = "asm"
+    MANDATE = "mnd"
 
 
 USCC_RULE: Final = "must be 18 characters with a true check character (GB 32100-2015)"

@@ -63,9 +63,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
-    database_url: str = Field(
-        "sqlite:///exchange.db", description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`"
+    database_url: SecretStr = Field(
+        SecretStr("sqlite:///exchange.db"),
+        description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`",
     )
+    """Secret, for a password may be in it; `Database` tells it without."""
     key: SecretStr | None = Field(None, description="the API key with which the command line acts")
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all machines, else each start makes its own"

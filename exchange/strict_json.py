@@ -1,5 +1,6 @@
 """JSON as it is read everywhere: whole numbers, no name twice, not too deep. What is wrong is said without repeating what was sent."""
 
+import codecs
 import json
 from typing import Any, Final, NoReturn
 
@@ -19,6 +20,8 @@ class NotJson(Malformed):
 
 def decoded(raw: bytes) -> str:
     """Read text. Raises NotJson."""
+    if raw.startswith(codecs.BOM_UTF8):
+        raise NotJson("It begins with a byte order mark: leave it out.")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -26,6 +26,7 @@ from sqlalchemy.orm import ORMExecuteState, with_loader_criteria
 from sqlmodel import Session
 
 from exchange.access.tables import ApiKey, KeyTerms, KeyUse
+from exchange.agents.tables import Mandate
 from exchange.columns import Stored
 from exchange.database import Database
 from exchange.journal.tables import Batch, Event, PartyEvent
@@ -135,6 +136,7 @@ VISIBLE: Final[dict[type[Stored], Callable[[Row], Condition]]] = {
     KeyTerms: _of_key,
     KeyUse: _of_key,
     Listing: _owned_or_listed,
+    Mandate: lambda row: _either(row.principal_uscc == _company, row.agent_uscc == _company),
     Member: _admitted_or_own,
     MemberTerm: _named,
     MonthlyRollup: _of_either_side,

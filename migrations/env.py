@@ -8,6 +8,7 @@ from alembic.autogenerate.api import AutogenContext
 from sqlmodel import SQLModel
 
 import exchange.access.tables
+import exchange.agents.tables
 import exchange.journal.tables
 import exchange.ledger.tables
 import exchange.listings.tables

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from exchange.api.bodies import BODY_LIMIT, Body
 from exchange.api.keys import NewKey
 from exchange.api.listings import NewListing
+from exchange.api.mandates import NewMandate
 from exchange.api.members import Application, MemberChange, TypoBody
 from exchange.api.products import AssessmentBody, NewProduct, VersionBody
 from exchange.api.trades import AuctionResult, Confirmation, CorrectionBody, Filing, NewTrade
@@ -300,6 +301,7 @@ RULE: dict[type[Body], str] = {
     CorrectionBody: "trade-fields-wrong",
     TypoBody: "member-fields-wrong",
     NewKey: "key-wrong",
+    NewMandate: "mandate-wrong",
 }
 FORM = "fields-wrong"
 CODED = ("uscc", "_code", "code", "_sha256", "month", "evidence", "rights")
@@ -427,7 +429,7 @@ NO_NUMBER: dict[str, int] = {"negative": -1, "18 digits": 10**18 - 1}
 
 def name_of_id(name: str) -> str:
     """Give the prefix of the ids that a field holds."""
-    return {"listing_id": "lst", "version_id": "ver", "buyer_id": "mbr"}[name]
+    return {"listing_id": "lst", "version_id": "ver", "buyer_id": "mbr", "agent_id": "mbr"}[name]
 
 
 def _bad_texts(model: type[Body], name: str, place: str, good: Any) -> Iterator[Bad]:
@@ -616,6 +618,7 @@ def bad_methods(right: str) -> Iterator[Bad]:
 
 DAY_RULE = {
     "create_key": "key-wrong",
+    "grant_mandate": "mandate-wrong",
     "draft_listing": "product-fields-wrong",
     "terminate_trade": "trade-fields-wrong",
     "review_filing, rejecting": "trade-fields-wrong",
@@ -641,8 +644,8 @@ def bad_references(model: type[Body]) -> Iterator[Bad]:
     for name, _, kind in fields(model):
         if kind.inner is int and kind.validated:
             unknown = having(f"/{name}", f"{name_of_id(name)}_999999999999")
-            if name == "buyer_id":
-                yield Bad(f"/{name} unknown", unknown, 422, "buyer-wrong", f"/{name}")
+            if name in {"buyer_id", "agent_id"}:
+                yield Bad(f"/{name} unknown", unknown, 422, name.replace("_id", "-wrong"), f"/{name}")
             else:
                 yield Bad(f"/{name} unknown", unknown, 404, "not-found")
 

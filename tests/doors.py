@@ -17,7 +17,7 @@ from exchanges import Exchange, Offer, Party, a_price, a_sha256, a_uscc
 
 from exchange import clock
 from exchange.access.callers import KeyHolder, secret_hash, written_secret
-from exchange.access.commands import CreateKey
+from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.tables import Role
 from exchange.app import create_app, openapi
 from exchange.identifiers import Prefix, written_id
@@ -484,6 +484,36 @@ def _revoke(door: Door) -> Wish:
     return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}", {}, door.operator, method="DELETE")
 
 
+def _person(what: str) -> Callable[[Door], Wish]:
+    def wish(door: Door) -> Wish:
+        company = door.place.a_company()
+        assert company.key_id is not None
+        door.place.do(RevokeKey(company.key_id), door.place.operator())
+        person = written_id(Prefix.PERSON, company.person_id or 0)
+        return Wish(f"/v1/persons/{person}/{what}", dict(REASON), door.operator)
+
+    return wish
+
+
+def _member_data(what: str) -> Callable[[Door], Wish]:
+    def wish(door: Door) -> Wish:
+        return Wish(f"/v1/members/{mbr(door.place.a_member().id)}/{what}", dict(REASON), door.operator)
+
+    return wish
+
+
+def _grant(door: Door) -> Wish:
+    agent = door.place.a_member(roles=("service_org",))
+    body = {"agent_id": mbr(agent.id), "steps": ["products", "trades.take"], "ends_on": "2026-12-31"}
+    return Wish("/v1/mandates", body, door.of(door.place.a_member()), 201)
+
+
+def _end_mandate(door: Door) -> Wish:
+    principal, agent = door.place.a_member(), door.place.a_member(roles=("service_org",))
+    mandate = written_id(Prefix.MANDATE, door.place.a_mandate(principal, agent))
+    return Wish(f"/v1/mandates/{mandate}/end", dict(REASON), door.of(principal))
+
+
 WRITES: dict[str, Callable[[Door], Wish]] = {
     "apply_for_membership": _apply,
     "start_review": _member(MemberState.SUBMITTED, "review"),
@@ -525,5 +555,11 @@ WRITES: dict[str, Callable[[Door], Wish]] = {
     "close_month": _close,
     "create_key": _create_key,
     "revoke_key": _revoke,
+    "read_person": _person("readings"),
+    "erase_person": _person("erasure"),
+    "read_member_data": _member_data("readings"),
+    "erase_member_data": _member_data("erasure"),
+    "grant_mandate": _grant,
+    "end_mandate": _end_mandate,
 }
 """Every operation that writes, but the batch."""

@@ -24,10 +24,12 @@ from tampering import PAST_GUARDS
 from exchange.access.callers import KeyHolder, caller_of
 from exchange.access.commands import CreateKey
 from exchange.access.tables import KeyUse, Role
+from exchange.agents.commands import GrantMandate
+from exchange.agents.tables import MandateStep
 from exchange.clock import business_day
 from exchange.columns import Stored
 from exchange.database import Database, connect_sqlite
-from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
+from exchange.identifiers import KeyId, ListingId, MandateId, MemberId, PersonId, ProductId, TradeId, VersionId
 from exchange.journal import statements
 from exchange.journal.batch import Outcome, Rehearsal
 from exchange.journal.callers import Caller
@@ -537,6 +539,13 @@ class Exchange:
         if state is MemberState.EXPELLED:
             self.do(ApproveExpulsion(party.id, "as it should be"), self.second_operator())
         return party
+
+    def a_mandate(
+        self, principal: Party, agent: Party, *steps: MandateStep, ends_on: date = date(2026, 12, 31)
+    ) -> MandateId:
+        """Have a member authorise another, for all steps where none is named."""
+        answer = self.do(GrantMandate(agent.id, steps or tuple(MandateStep), ends_on), principal.by)
+        return MandateId(number_of(answer["id"]))
 
     def a_version(self, owner: Party, **fields: Any) -> tuple[ProductId, VersionId]:
         """Make a product of this owner with its first version."""

@@ -77,6 +77,8 @@ ROLES = {
         "CancelTrade",
         "ProposeTermination",
         "ApproveTermination",
+        "GrantMandate",
+        "EndMandate",
     ],
     frozenset({MEMBER}),
 )
@@ -94,6 +96,24 @@ SCOPE_WORDS = (
 
 def scope_of(command: str) -> str:
     return next((scope for scope, words in SCOPE_WORDS if any(word in command for word in words)), "membership")
+
+
+MANDATED = {
+    "RegisterProduct": "products",
+    "DescribeVersion": "products",
+    "DraftListing": "listings",
+    "SubmitListing": "listings",
+    "DelistListing": "listings",
+    "TakeListing": "trades.take",
+    "ProposeTrade": "trades.propose",
+    "FileTrade": "trades.file",
+    "ConfirmTrade": "trades.confirm",
+    "ContractTrade": "trades.contract",
+    "CancelTrade": "trades.cancel",
+    "ProposeTermination": "trades.terminate",
+    "ApproveTermination": "trades.terminate",
+}
+"""The step that an agent needs for it; what is not named here nobody does for another."""
 
 
 class Refused(Exception):  # noqa: N818 - reads as what happened
@@ -173,6 +193,13 @@ class Model:
         self.trades: dict[int, Thing] = {}
         self.proposals: dict[int, Thing] = {}
         self.counted_contracts: dict[tuple[Any, ...], int] = {}
+        self.erased: set[int] = set()
+        """Persons without names."""
+        self.erasing: set[tuple[str, str]] = set()
+        """Names that are free again only when the present batch is over."""
+        self.mandates: dict[int, Thing] = {}
+        self.acted_for: dict[int, tuple[int, int | None]] = {}
+        """Which member acted for which, by position."""
         self.closed: list[date] = []
         self.movements: list[Thing] = []
         self.party_events: defaultdict[int, list[int]] = defaultdict(list)
@@ -186,6 +213,7 @@ class Model:
 
     def end(self) -> None:
         """End it; where nothing was accepted, nothing is recorded."""
+        self.erasing.clear()
         if self.position > self.moments[-1][0]:
             self.recorded_at = self.instant
             self.moments.append((self.position, self.instant))
@@ -201,20 +229,25 @@ class Model:
         refuse(Forbidden=any(by.role not in ROLES.get(type(command).__name__, {OPERATOR}) for command in commands))
         scopes = SCOPES if by.role == SYSTEM else self.keys[by.key_id or 0]["scopes"]
         refuse(ScopeMissing=any(scope_of(type(command).__name__) not in scopes for command in commands))
+        agents = [self.agent_of(by, type(command).__name__) for command in commands]
         if (by.holder, key) in self.answered:
             first, answers = self.answered[by.holder, key]
             refuse(KeyReused=first != request)
             return Accepted(answers, replayed=True)
         answers = []
-        for command in commands:
+        for command, agent in zip(commands, agents, strict=True):
             self.position += 1
             try:
                 answer = getattr(self, snake(type(command).__name__))(command, by)
             except Refused:
                 self.position -= 1
                 raise
+            parties = dict.fromkeys(answer.pop("parties", ()))
+            if agent is not None:
+                refuse(AgentInvolved=any(self.involved(agent, party, by) for party in parties))
+                self.acted_for[self.position] = agent, self.own(by)
             self.days[self.position] = self.today
-            for party in dict.fromkeys(answer.pop("parties", ())):
+            for party in parties:
                 self.party_events[party].append(self.position)
             answers.append(answer | {"position": self.position})
         self.answered[by.holder, key] = request, answers
@@ -235,6 +268,7 @@ class Model:
             n for n, key in self.keys.items() if key["person"] == person and key["role"] == c.role and self.opens(n)
         ]
         refuse(
+            JustErased=(organisation, c.person_name) in self.erasing,
             OwnPeopleOnly=by.role == MEMBER and (c.role != MEMBER or c.uscc != by.uscc),
             ScopeMissing=by.role != SYSTEM and not scopes <= self.keys[by.key_id or 0]["scopes"],
             OperatorsExist=by.role == SYSTEM and (self.operator_keys or c.role != OPERATOR),
@@ -259,6 +293,90 @@ class Model:
         refuse(RevokedAlready=not self.keys[c.key_id]["live"])
         self.keys[c.key_id]["live"] = False
         return {"id": f"key_{c.key_id:012}", "state": "revoked"}
+
+    # Personal data
+
+    def of_person(self, c: Any, by: Caller) -> Thing:
+        refuse(NotFound=c.person_id not in self.people.values() and c.person_id not in self.erased)
+        refuse(ErasedAlready=c.person_id in self.erased)
+        if type(c).__name__ == "ReadPerson":
+            return {"id": f"prs_{c.person_id:012}"}
+        refuse(KeysLive=any(key["live"] and key["person"] == c.person_id for key in self.keys.values()))
+        self.erased.add(c.person_id)
+        [known] = [who for who, number in self.people.items() if number == c.person_id]
+        del self.people[known]
+        self.erasing.add(known)
+        return {"id": f"prs_{c.person_id:012}", "state": "erased"}
+
+    read_person = erase_person = of_person
+
+    def of_member(self, c: Any, by: Caller) -> Thing:
+        member = self.visible_member(c.member_id, by)
+        refuse(ErasedAlready=member["data_erased"])
+        member["data_erased"] = type(c).__name__ == "EraseMemberData"
+        return {"id": f"mbr_{c.member_id:012}", "parties": [c.member_id]}
+
+    read_member_data = erase_member_data = of_member
+
+    # Mandates
+
+    def agent_of(self, by: Caller, name: str) -> int | None:
+        """Give the member that acts for the caller's company; null where the company acts itself."""
+        acting: str | None = getattr(by, "agent_uscc", None)
+        if acting is None:
+            return None
+        held = [
+            one for one in self.mandates.values() if (one["principal_uscc"], one["agent_uscc"]) == (by.uscc, acting)
+        ]
+        held = [one for one in held if one["live"] and self.today <= one["ends_on"]]
+        refuse(NoMandate=not held)
+        held = [one for one in held if MANDATED.get(name) in one["steps"]]
+        refuse(StepNotMandated=not held)
+        sides = (held[0]["principal"], held[0]["agent"])
+        refuse(MandateRests=any(self.members[side]["state"] != "active" for side in sides))
+        return int(held[0]["agent"])
+
+    def involved(self, agent: int, party: int, by: Caller) -> bool:
+        if self.members[party]["uscc"] == by.uscc:
+            return False
+        same = self.members[party]["uscc"] == self.members[agent]["uscc"]
+        return same or self.group(party, self.today) == self.group(agent, self.today)
+
+    def grant_mandate(self, c: Any, by: Caller) -> Thing:
+        own, agent = self.own(by), self.members.get(c.agent_id)
+        if own is None:
+            raise Refused("NotFound")
+        if (
+            agent is None
+            or agent["uscc"] == by.uscc
+            or agent["state"] != "active"
+            or "service_org" not in agent["roles"]
+        ):
+            raise Refused("AgentWrong")
+        refuse(NotActive=self.members[own]["state"] != "active")
+        refuse(MandateWrong=not self.today <= c.ends_on <= self.today + timedelta(days=3 * 366))
+        self.mandates[self.position] = {
+            "principal": own,
+            "principal_uscc": by.uscc,
+            "agent": c.agent_id,
+            "agent_uscc": agent["uscc"],
+            "steps": set(c.steps),
+            "ends_on": c.ends_on,
+            "live": True,
+        }
+        return {"id": f"mnd_{self.position:012}", "state": "active", "parties": [own, c.agent_id]}
+
+    def end_mandate(self, c: Any, by: Caller) -> Thing:
+        mandate = self.mandates.get(c.mandate_id)
+        if mandate is None or by.uscc not in {mandate["principal_uscc"], mandate["agent_uscc"]}:
+            raise Refused("NotFound")
+        refuse(MandateEnded=not mandate["live"])
+        mandate["live"] = False
+        return {
+            "id": f"mnd_{c.mandate_id:012}",
+            "state": "ended",
+            "parties": [mandate["principal"], mandate["agent"]],
+        }
 
     # Members
 
@@ -330,6 +448,7 @@ class Model:
 
     def tell_of(self, member: Thing, fields: Any, day: date) -> None:
         member["roles"] = set(fields.roles)
+        member["data_erased"] = False
         member["name"] = fields.legal_name
         member["address"] = fields.address
         self.note(member, day, region=fields.region_code, group=fields.group_parent_uscc, name=fields.legal_name)
@@ -418,18 +537,28 @@ class Model:
         self.proposals[subject[kind]]["approved"] = True
         subject["touched"] = self.position
 
+    def interest(self, by: Caller, *companies: str) -> dict[str, object]:
+        """Refuse who shares a name with somebody of a company that it concerns."""
+        [name] = [name for (_, name), number in self.people.items() if number == by.person_id]
+        return {"OwnInterest": any((company, name) in self.people for company in companies)}
+
     def propose_expulsion(self, c: Any, by: Caller) -> Thing:
         member = self.visible_member(c.member_id, by)
         refuse(
             MemberStepWrong=member["state"] not in {"active", "suspended"},
             ProposedAlready=self.is_fresh(member["expulsion"], member),
+            **self.interest(by, member["uscc"]),
         )
         return self.member_answer(c.member_id, **self.propose(member, "expulsion", by))
 
     def approve_expulsion(self, c: Any, by: Caller) -> Thing:
         member = self.visible_member(c.member_id, by)
         reasons = self.approval_refusals(member, "expulsion", by)
-        refuse(MemberStepWrong=member["state"] not in {"active", "suspended"}, **reasons)
+        refuse(
+            MemberStepWrong=member["state"] not in {"active", "suspended"},
+            **reasons,
+            **self.interest(by, member["uscc"]),
+        )
         self.approve(member, "expulsion")
         self.step_member(member, "expelled", self.today)
         return self.member_answer(c.member_id)
@@ -441,12 +570,14 @@ class Model:
 
     def propose_readmission(self, c: Any, by: Caller) -> Thing:
         company = self.barred(c.member_id, by)
-        refuse(ProposedAlready=self.is_fresh(company["readmission"], company))
+        own = self.interest(by, self.members[c.member_id]["uscc"])
+        refuse(ProposedAlready=self.is_fresh(company["readmission"], company), **own)
         return self.member_answer(c.member_id, **self.propose(company, "readmission", by))
 
     def approve_readmission(self, c: Any, by: Caller) -> Thing:
         company = self.barred(c.member_id, by)
-        refuse(**self.approval_refusals(company, "readmission", by))
+        own = self.interest(by, self.members[c.member_id]["uscc"])
+        refuse(**self.approval_refusals(company, "readmission", by), **own)
         self.approve(company, "readmission")
         company["barred"] = False
         return self.member_answer(c.member_id, barred=False)
@@ -913,15 +1044,18 @@ class Model:
         self.move(trade, "terminated", day)
         return self.trade_answer(trade)
 
+    def trade_interest(self, trade: Thing, by: Caller) -> dict[str, object]:
+        return self.interest(by, *(self.members[trade[side]]["uscc"] for side in ("buyer", "seller")))
+
     def propose_reversal(self, c: Any, by: Caller) -> Thing:
         trade, _, wrong = self.step_of(c, by)
-        refuse(ProposedAlready=self.is_fresh(trade["reversal"], trade), **wrong)
+        refuse(ProposedAlready=self.is_fresh(trade["reversal"], trade), **wrong, **self.trade_interest(trade, by))
         self.step_trade(c, trade)
         return self.trade_answer(trade, **self.propose(trade, "reversal", by))
 
     def approve_reversal(self, c: Any, by: Caller) -> Thing:
         trade, _, wrong = self.step_of(c, by)
-        refuse(**wrong, **self.approval_refusals(trade, "reversal", by))
+        refuse(**wrong, **self.approval_refusals(trade, "reversal", by), **self.trade_interest(trade, by))
         self.approve(trade, "reversal")
         day = self.today if self.is_closed(trade["effective_on"]) else trade["effective_on"]
         self.step_trade(c, trade, ended_on=day)

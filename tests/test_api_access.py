@@ -29,7 +29,16 @@ from exchange.members.states import MemberState
 
 OPEN = frozenset(OPERATIONS) & open_to_all
 CLOSED = sorted(set(OPERATIONS) - OPEN)
-ID = {"members": "mbr", "products": "prd", "versions": "ver", "listings": "lst", "trades": "trd", "keys": "key"}
+ID = {
+    "members": "mbr",
+    "products": "prd",
+    "versions": "ver",
+    "listings": "lst",
+    "trades": "trd",
+    "keys": "key",
+    "mandates": "mnd",
+    "persons": "prs",
+}
 
 
 @pytest.fixture
@@ -295,6 +304,8 @@ def test_what_is_private_is_shown_to_its_own_company_staff_and_regulators(door: 
     stranger = door.of(door.place.a_member())
 
     told = [door.get(path, key) for key in (own, door.operator, door.auditor, door.regulator)]
+    for one in told:
+        one.pop("looks_like", None)  # for operators alone
     foreign = door.ask("GET", path, stranger)
     unknown = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", path)
     malformed = re.sub(r"_[0-9]{12}", "_12", path)
@@ -384,9 +395,13 @@ def test_a_party_sees_its_own_reference_only(door: Door) -> None:
     assert door.get("/v1/trades", seller, external_ref="PO-1")["data"] == []
 
 
+SHOWN = {"create_key", "read_person", "read_member_data"}
+"""What shows something once: a secret, or what was looked at for a reason."""
+
+
 def test_nothing_personal_is_ever_answered(door: Door) -> None:
     personal = {"张三", "0731-8888", "李四", "Zhang", "Wang"}
-    wishes: list[Wish] = [make(door) for name, make in WRITES.items() if name != "create_key"]
+    wishes: list[Wish] = [make(door) for name, make in WRITES.items() if name not in SHOWN]
     answers = [door.ask(wish.method, wish.path, wish.by, wish.body) for wish in wishes]
     made = door.post("/v1/keys", door.operator, {"role": "member", "person": "李四", "uscc": a_uscc(77)})
     paths = ["/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/summary"]

@@ -102,6 +102,7 @@ NOT_HTTP = {
     "a method of its own": [b"MARK7391 /v1/members HTTP/1.1\r\nHost: exchange\r\n\r\n"],
     "TLS": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"],
     "NULs": [b"\x00" * 100],
+    "a tunnel": [b"CONNECT MARK7391.test:443 HTTP/1.1\r\nHost: MARK7391.test:443\r\n\r\n"],
     "a space in the path": [b"GET /v1/members MARK7391 HTTP/1.1\r\nHost: exchange\r\n\r\n"],
 }
 """What is no request at all: the server itself refuses it."""
@@ -112,6 +113,10 @@ def test_what_is_no_request_is_refused(wire: Wire, before: Dump, name: str) -> N
     [answer] = wire.send(*NOT_HTTP[name], hang_up=True)
 
     assert answer.startswith(b"HTTP/1.1 400 ")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert orjson.loads(body)["type"] == "/problems/not-http"
+    assert b"\r\nx-content-type-options: nosniff" in head
+    assert b"\r\nserver:" not in head.lower()
     assert MARK not in answer
     assert wire.place.dump() == before
 
@@ -218,8 +223,18 @@ def test_an_address_that_nothing_has_is_a_problem(wire: Wire, before: Dump, name
     answer, *_ = wire.send(wire.head(b"Connection: close", start=method + b" " + path + b" HTTP/1.1"))
 
     assert answer.startswith(b"HTTP/1.1 %d " % status), answer
-    assert b"application/problem+json" in answer or b"Invalid HTTP request" in answer
+    assert b"application/problem+json" in answer
     assert MARK not in answer
+    assert wire.place.dump() == before
+
+
+def test_a_header_does_not_change_the_method(wire: Wire, before: Dump) -> None:
+    names = (b"X-HTTP-Method-Override", b"X-HTTP-Method", b"X-Method-Override")
+    start = b"GET /v1/members?limit=1 HTTP/1.1"
+
+    answer, *_ = wire.send(wire.head(*(name + b": POST" for name in names), b"Connection: close", start=start))
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
     assert wire.place.dump() == before
 
 

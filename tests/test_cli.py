@@ -413,6 +413,7 @@ def test_every_kind_of_refusal_has_its_exit_code() -> None:
         ("mysql://host/database", 3, "Only SQLite files and PostgreSQL"),
         ("exchange.db", 3, "URL cannot be read"),
         ("postgresql://somebody:s3cret@127.0.0.1:port/exchange", 3, "URL cannot be read"),
+        ("postgresql://somebody:s3cret@[bad/exchange", 3, "URL cannot be read"),
         ("postgresql://somebody:s3cret@127.0.0.1:1/exchange", 7, "Connect call failed"),
         ("postgresql://somebody:s3cret@127.0.0.1:1/exchange?sslmode=maybe", 7, "cannot be opened"),
     ],

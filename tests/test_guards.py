@@ -46,8 +46,8 @@ BESIDE = {
 NOT_BY_KEY = {"batch", "event"}
 """Every position of the past is in them, so that a copy meets its key before its guard."""
 PAST = "nothing is added to the past|a batch follows the last one"
-REFUSED = ("23", "42501")
-"""Integrity, and privilege: how PostgreSQL marks what it refuses on purpose."""
+REFUSED = ("23", "42501", "0A000")
+"""Integrity, privilege, and what there is not where rows are limited (COPY FROM): how PostgreSQL marks what it refuses on purpose."""
 REWRITES = {
     "update": "UPDATE {table} SET {column} = {column}",
     "delete": "DELETE FROM {table}",

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from cluster import Cluster
 from conftest import TEMPLATE
-from exchanges import TABLES, Exchange, terms_of
+from exchanges import TABLES, Exchange, a_uscc, terms_of
 from sqlalchemy import create_engine, text
 from sqlmodel import Session
 from tampering import PAST_GUARDS, drop_guards
@@ -50,6 +50,7 @@ TAMPERING = {
     "12c": "UPDATE party_counter SET events = events + 1",
     "12d": "UPDATE party_event SET number = number + 1000 WHERE position = (SELECT max(position) FROM party_event)",
     "A1": "UPDATE proposal SET approved_by = proposed_by WHERE state = 'approved'",
+    "G1": f"UPDATE mandate SET principal_uscc = '{a_uscc(99)}'",
     "A2": "UPDATE person SET name = 'Somebody else' WHERE id = (SELECT min(id) FROM person)",
     "L1": "UPDATE listing SET state = 'suspended' WHERE state = 'listed'",
     "L2": "UPDATE data_product SET current_listing_id = NULL",
@@ -99,6 +100,7 @@ def live(exchange: Exchange) -> None:
     for purpose in ("Training three models", "Training two models"):
         exchange.do(CorrectTrade(sale.id, "purpose", purpose, "A slip of the pen"), exchange.operator())
     exchange.a_listing(version={"grade": DataGrade.IMPORTANT})
+    exchange.a_mandate(buyer, exchange.a_member(roles=("service_org",)))
     for standing in (MemberState.SUSPENDED, MemberState.EXPELLED, MemberState.WITHDRAWN):
         exchange.a_member(standing)
     exchange.do(CloseMonth(exchange.today.replace(month=1, day=1)), exchange.operator())

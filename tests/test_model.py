@@ -9,7 +9,7 @@ from functools import cache
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 from unittest.mock import patch
 
 import orjson
@@ -28,11 +28,14 @@ from model import LISTING_STEPS, MEMBER_STEPS, OPEN_TRADES, Accepted, Model, Ref
 import exchange.listings.commands as listings
 import exchange.members.commands as members
 import exchange.trades.commands as trades
-from exchange.access.callers import caller_of
+from exchange.access.callers import KeyHolder, caller_of
 from exchange.access.commands import CreateKey, RevokeKey
 from exchange.access.tables import Role, Scope
+from exchange.agents.callers import Agent, agent_for
+from exchange.agents.commands import EndMandate, GrantMandate
+from exchange.agents.tables import Mandate, MandateStep
 from exchange.columns import Told
-from exchange.identifiers import KeyId, ListingId, MemberId, PersonId, ProductId, TradeId, VersionId
+from exchange.identifiers import KeyId, ListingId, MandateId, MemberId, PersonId, ProductId, TradeId, VersionId
 from exchange.journal import batch
 from exchange.journal.batch import AT_ONCE, Outcome
 from exchange.journal.callers import Caller
@@ -53,6 +56,7 @@ from exchange.listings.tables import (
     ProductKind,
     Sector,
 )
+from exchange.members import personal
 from exchange.members.tables import Member, MemberHistory
 from exchange.money import Money, Price
 from exchange.problems import Problem
@@ -185,6 +189,50 @@ class Wishes:
         of = self.model.keys.get(number, {}).get("uscc")
         by = self.company(of or COMPANIES[0]) if self.seldom(3) else self.operator()
         return RevokeKey(KeyId(number)), by
+
+    # Mandates
+
+    def mandate(self) -> Wanted:
+        agents = [one for one in self.active("service_org") if not self.seldom(8)]
+        days = self.one_of([0, 1, 30, 400]) if not self.seldom() else self.one_of([-1, 3 * 366 + 1])
+        steps = self.draw(st.sets(st.sampled_from(MandateStep), min_size=1)) if self.seldom(3) else set(MandateStep)
+        agent = MemberId(self.likely(agents, list(self.model.members)))
+        command = GrantMandate(agent, tuple(steps), self.model.today + timedelta(days=days))
+        own = [self.model.members[number]["uscc"] for number in self.active() if number != agent]
+        return command, self.company(self.one_of(COMPANIES if self.seldom(5) or not own else own))
+
+    def mandate_ended(self) -> Wanted:
+        mandates = self.model.mandates
+        live = [number for number, one in mandates.items() if one["live"]]
+        ended = [number for number in mandates if number not in live]
+        number = self.likely(ended if ended and self.seldom(3) else live, list(mandates))
+        held = mandates.get(number)
+        side = held[self.one_of(["principal_uscc", "agent_uscc"])] if held and not self.seldom() else COMPANIES[0]
+        return EndMandate(MandateId(number), REASON), self.company(side)
+
+    def by_agent(self) -> Wanted:
+        """Want what a company might want itself, but by its agent."""
+        wish = self.one_of(
+            [
+                Wishes.product,
+                Wishes.version,
+                Wishes.draft,
+                Wishes.listing_step,
+                Wishes.taking,
+                Wishes.proposal,
+                Wishes.filing,
+                Wishes.trade_step,
+                Wishes.trade_step,
+                Wishes.mandate,
+                Wishes.mandate_ended,
+            ]
+        )
+        wanted, by = wish(self)
+        if by.uscc is None:
+            return wanted, by
+        held = [one["agent_uscc"] for one in self.model.mandates.values() if one["principal_uscc"] == by.uscc]
+        agent = self.company(self.one_of(COMPANIES if self.seldom(6) or not held else held))
+        return wanted, by if agent.uscc in {None, by.uscc} else agent_for(cast("KeyHolder", agent), by.uscc)
 
     # Members
 
@@ -638,6 +686,17 @@ class Wishes:
     def release(self) -> Wanted:
         return members.ReleasePersonalData(REASON), self.operator()
 
+    def personal(self) -> Wanted:
+        if self.seldom(3):
+            kind: Any = self.one_of([personal.ReadMemberData, personal.EraseMemberData])
+            gone = [number for number, member in self.model.members.items() if member["data_erased"]]
+            return kind(MemberId(self.likely(list(self.model.members), gone)), REASON), self.operator()
+        kind = self.one_of([personal.ReadPerson, personal.ErasePerson])
+        live = {key["person"] for key in self.model.keys.values() if key["live"]}
+        idle = sorted(set(self.model.people.values()) - live)
+        everybody = sorted({*self.model.people.values(), *self.model.erased})
+        return kind(PersonId(self.likely(idle, everybody)), REASON), self.operator()
+
     def whatever(self) -> Wanted:
         """Want a step of something as it is, wherever it stands."""
         model = self.model
@@ -679,13 +738,14 @@ def several(**weights: int) -> list[Callable[[Wishes], Wanted]]:
 
 
 FAMILIES: dict[str, list[Callable[[Wishes], Wanted]]] = {
-    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1),
+    "office": several(key_made=2, key_revoked=2, closing=3, old_member=1, release=1, personal=3),
     "companies": several(
         application=1, member_step=5, correction=2, change=3, typo_of_member=1, expulsion=3, readmission=3
     ),
     "offers": several(product=1, version=2, draft=3, assessment=2, listing_step=7, old_listing=2),
     "openings": several(taking=4, proposal=4, filing=3, auction=2, old_trade=3),
     "steps": several(trade_step=12, typo=1),
+    "agents": several(mandate=3, mandate_ended=1, by_agent=9),
     "anything": several(whatever=1),
 }
 
@@ -772,6 +832,10 @@ class Machine(RuleBasedStateMachine):
             self._one("steps", data)
 
     @rule(data=st.data())
+    def agents(self, data: Any) -> None:
+        self._one("agents", data)
+
+    @rule(data=st.data())
     def anything(self, data: Any) -> None:
         self._one("anything", data)
 
@@ -811,6 +875,53 @@ class Machine(RuleBasedStateMachine):
         self.exchange.wait(days=days)
         self.ready()
         self.want(trades.ApproveReversal(trade_id, "as it should be"), self.wishes.operator(but=by.person_id))
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def whole_mandate(self, data: Any) -> None:
+        """Have a mandate given, used and ended; the other side comes too late to end it."""
+        self.draw = data.draw
+        self.ready()
+        wishes, found = self.wishes, self.model.members
+        agents = wishes.active("service_org")
+        if not agents:
+            return
+        agent = wishes.one_of(agents)
+        principals = [
+            found[number]["uscc"] for number in wishes.active() if found[number]["uscc"] != found[agent]["uscc"]
+        ]
+        if not principals:
+            return
+        principal, acting = wishes.company(wishes.one_of(principals)), wishes.company(found[agent]["uscc"])
+        until = self.model.today + timedelta(days=30)
+        if not self.want(GrantMandate(MemberId(agent), tuple(MandateStep), until), principal):
+            return
+        mandate = MandateId(self.model.position)
+        if acting.uscc and principal.uscc:
+            self.want(wishes.product()[0], agent_for(cast("KeyHolder", acting), principal.uscc))
+        self.perhaps_flush()
+        for by in (principal, acting):
+            self.want(EndMandate(mandate, REASON), by)
+        self.perhaps_flush()
+
+    @rule(data=st.data())
+    def whole_erasure(self, data: Any) -> None:
+        """Have a person's name erased; somebody of the same name comes in the same batch or later, and is another person."""
+        self.draw = data.draw
+        self.ready()
+
+        def come() -> bool:
+            return self.want(CreateKey(Role.AUDITOR, "Gone", f"{self.model.position:064x}"), self.wishes.operator())
+
+        if not come():
+            return
+        key = self.model.position
+        self.want(RevokeKey(KeyId(key)), self.wishes.operator())
+        self.perhaps_flush()
+        self.ready()
+        self.want(personal.ErasePerson(PersonId(self.model.keys[key]["person"]), REASON), self.wishes.operator())
+        self.perhaps_flush()
+        come()
         self.perhaps_flush()
 
     @rule(data=st.data())
@@ -932,7 +1043,8 @@ class Machine(RuleBasedStateMachine):
         self.ready()
         key = key or f"key-{next(self.numbers)}"
         commands = wanted if isinstance(wanted, tuple) else (wanted,)
-        before = copy.deepcopy(self.model) if len(commands) > 1 else None
+        # What an agent may not do for who it is, is refused when all is decided.
+        before = copy.deepcopy(self.model) if len(commands) > 1 or isinstance(by, Agent) else None
         expected: Accepted | Refused
         try:
             expected = self.model.decide(commands, by, key)
@@ -1008,6 +1120,8 @@ class Machine(RuleBasedStateMachine):
         assert (head.contracted_gross, head.contracted_reversed) == (gross, back)
         assert [(batch.last, batch.recorded_at) for batch in exchange.records(Batch)] == model.moments
         assert [one.position for one in exchange.records(Event)] == list(range(1, model.position + 1))
+        acted = {leaf["position"]: leaf for leaf in exchange.leaves() if "mandate" in leaf["facts"]}
+        assert {n: (leaf["acting_member"], leaf["facts"]["acting_for"]) for n, leaf in acted.items()} == model.acted_for
         numbered = defaultdict(list)
         for one in exchange.records(PartyEvent):
             numbered[one.member_id].append((one.number, one.position))
@@ -1093,6 +1207,13 @@ class Machine(RuleBasedStateMachine):
         }
         assert {p.id: (p.versions, p.current_listing_id) for p in exchange.records(DataProduct)} == {
             n: (p["versions"], p["current"]) for n, p in model.products.items()
+        }
+        assert {
+            one.id: (one.principal_id, one.agent_id, set(one.steps), one.ends_on, one.state == "active")
+            for one in exchange.records(Mandate)
+        } == {
+            n: (one["principal"], one["agent"], one["steps"], one["ends_on"], one["live"])
+            for n, one in model.mandates.items()
         }
         history = defaultdict(list)
         for line in exchange.records(MemberHistory):
@@ -1275,6 +1396,8 @@ def said(outcome: Outcome) -> Any:
 
 
 ALL_REFUSALS = {
+    "AgentInvolved",
+    "AgentWrong",
     "AmountWrong",
     "AnotherCompany",
     "AssessmentMissing",
@@ -1286,15 +1409,22 @@ ALL_REFUSALS = {
     "ConfirmedAlready",
     "ContractRecorded",
     "DateWrong",
+    "ErasedAlready",
     "Forbidden",
+    "JustErased",
     "KeyReused",
+    "KeysLive",
     "ListingNotTradable",
     "ListingStepWrong",
+    "MandateEnded",
+    "MandateRests",
+    "MandateWrong",
     "MemberAlready",
     "MemberStepWrong",
     "MonthClosed",
     "MonthOutOfTurn",
     "MonthWrong",
+    "NoMandate",
     "NotActive",
     "NotAProvider",
     "NotBarred",
@@ -1305,6 +1435,7 @@ ALL_REFUSALS = {
     "NothingChanges",
     "OperatorsExist",
     "OwnersStep",
+    "OwnInterest",
     "OwnProposal",
     "ProductFieldsWrong",
     "ProposalStale",
@@ -1316,6 +1447,7 @@ ALL_REFUSALS = {
     "TradeStepWrong",
     "Unauthenticated",
     "VersionOutOfTurn",
+    "StepNotMandated",
 }
 """All reasons for which the model refuses, each of which must once be the only one."""
 

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import asyncpg
@@ -24,6 +25,8 @@ from tampering import PAST_GUARDS, drop_guards
 
 from exchange import cli, imports
 from exchange.access.queries import caller_by_secret, list_keys, operators_exist
+from exchange.agents.commands import GrantMandate
+from exchange.agents.tables import MandateStep
 from exchange.api.doors import Read
 from exchange.api.lists import Page
 from exchange.app import GROUPS
@@ -117,7 +120,7 @@ class Shop:
     def __init__(self, door: Door) -> None:
         self.door = door
         place = door.place
-        seller: Party = place.a_member()
+        seller: Party = place.a_member(roles=("provider", "consumer", "service_org"))
         buyer: Party = place.a_member()
         offer = place.a_listing(seller)
         for number in range(3):
@@ -125,6 +128,7 @@ class Shop:
         place.a_trade(TradeState.REVERSED, buyer, offer)
         door.post("/v1/keys", door.of(seller), {"role": "member", "person": "Sun", "name": "billing"})
         door.wait(door.app.state.office.uses.write())
+        given = place.do(GrantMandate(seller.id, tuple(MandateStep), date(2028, 12, 31)), buyer.by)
         self.common = place.position
         """Up to here all is copied; what follows is rare."""
         rare = place.a_listing(seller, version={"sector": Sector.ENERGY})
@@ -142,6 +146,7 @@ class Shop:
             "product": written_id(Prefix.PRODUCT, rare.product_id),
             "listing": lst(rare.id),
             "trade": trd(confirmed.id),
+            "mandate": given["id"],
             "person": written_id(Prefix.PERSON, place.operator().person_id or 0),
         }
         self.companies = {"buyer": buyer.uscc, "seller": seller.uscc}
@@ -189,6 +194,8 @@ LOOKS: dict[str, list[str]] = {
         f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",
     ],
     "list_keys": ["/v1/keys"],
+    "list_mandates": ["/v1/mandates"],
+    "show_mandate": ["/v1/mandates/{mandate}"],
     "list_queues": ["/v1/queues"],
     "show_queue": [f"/v1/queues/{name}" for name in QUEUES],
     "search": [

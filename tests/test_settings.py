@@ -142,3 +142,14 @@ def test_a_file_that_cannot_be_read_is_named_by_its_variable(tmp_path: Path, mon
     (tmp_path / "none").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingWrong, match="EXCHANGE_KEY_FILE names a file that is not UTF-8"):
         Settings.read()
+
+
+def test_settings_that_are_printed_show_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {"DATABASE_URL": "postgresql://me:s3cret-1@host/db", "KEY": "s3cret-2", "CURSOR_SECRET": "s3cret-3"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(f"EXCHANGE_{name}", value)
+
+    read = Settings.read()
+
+    assert "s3cret" not in f"{read!r} {read} {read.model_dump()} {read.model_dump_json()}"
+    assert read.database_url.get_secret_value() == secrets["DATABASE_URL"]

@@ -48,6 +48,7 @@ UNLIMITED = {
     "doors.py": "who asks is not known yet",
     "following.py": "how far the journal has come is everybody's to know",
     "health.py": "the same",
+    "personal.py": "its roles see all, for a reason",
 }
 """What the doors read without a limit, each with its reason."""
 
@@ -96,7 +97,7 @@ def market(door: Door) -> Market:
         door,
         companies,
         [
-            *("/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/events", "/v1/keys"),
+            *("/v1/members", "/v1/products", "/v1/listings", "/v1/trades", "/v1/events", "/v1/keys", "/v1/mandates"),
             *("/v1/members?name=湖南", "/v1/trades?contract_number=HT-3"),
             *("/v1/trades?limit=1", "/v1/listings?state=draft", "/v1/members?state=suspended"),
             f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",

@@ -33,8 +33,9 @@ class KeyHolder(Caller):
         """Tell whether the key's last day is over."""
         return self.expires_on is not None and self.expires_on < today
 
-    def needs(self) -> Needs:
+    def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the key."""
+        del work
         yield [Need(ApiKey, self.key_id)]
 
     def admit(self, work: UnitOfWork, command: Command) -> None:

@@ -35,6 +35,12 @@ class OperatorsExist(Forbidden):
     remedy = "Set EXCHANGE_KEY to an operator's key."
 
 
+class JustErased(Conflict):
+    """A person of this name is being erased at this moment."""
+
+    remedy = "Send the same request again: it is another person then."
+
+
 class RevokedAlready(Conflict):
     """The key is revoked already."""
 
@@ -120,6 +126,8 @@ class CreateKey(Command):
             else:
                 work.change(office, operator_keys=office.operator_keys + 1)
         person = known or self._new_person(work)
+        if person.name is None:
+            raise JustErased("The name is erased in the same batch, and not free before that is recorded.")
         key = work.insert(
             ApiKey,
             id=KeyId(work.position),

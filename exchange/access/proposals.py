@@ -1,11 +1,13 @@
 """Four eyes: what one person proposes, another approves, while it is fresh and its subject unchanged."""
 
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from exchange.access.tables import Proposal, ProposalKind, ProposalState
+from exchange.access.commands import BY_NAME
+from exchange.access.tables import Person, Proposal, ProposalKind, ProposalState
 from exchange.identifiers import MemberId, ProposalId
-from exchange.journal.work import UnitOfWork
+from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.problems import Conflict, Forbidden
 
 FRESH_DAYS: Final = 7
@@ -33,6 +35,30 @@ class OwnProposal(Forbidden):
     """Nobody approves what they proposed themselves."""
 
     remedy = "Another person must approve it."
+
+
+class OwnInterest(Forbidden):
+    """Nobody proposes or approves what concerns a company that they act for themselves."""
+
+    remedy = "Another person, who does not act for that company, must do it."
+
+
+def interest_needed(work: UnitOfWork, companies: Iterable[str]) -> Needs:
+    """Ask, in rounds, whether somebody of the caller's name acts for one of these companies."""
+    yield [Need(Person, work.caller.person_id or 0)]
+    if person := work.find(Person, work.caller.person_id or 0):
+        yield [Need(Person, (company, person.name), BY_NAME) for company in companies]
+
+
+def refuse_interest(work: UnitOfWork, *companies: str) -> None:
+    """Refuse who has, or had, a key of one of these companies. Persons are told by their names, so namesakes are refused, too.
+
+    Needs `interest_needed`. Raises OwnInterest.
+    """
+    name = work.get(Person, work.caller.person_id or 0).name
+    found = [work.find(Person, (company, name), BY_NAME) for company in companies]
+    if any(one is not None and one.name is not None for one in found):
+        raise OwnInterest("A person of this name acts for a company that it concerns.")
 
 
 def propose(

@@ -10,6 +10,7 @@ from exchange.problems import Forbidden
 
 SCOPE_OF_FEATURE: Final = {
     "access": Scope.KEYS,
+    "agents": Scope.KEYS,
     "listings": Scope.CATALOGUE,
     "members": Scope.MEMBERSHIP,
     "trades": Scope.TRADES,

@@ -77,6 +77,13 @@ ACCESS: Final[dict[str, Access]] = {
     # Keys
     **_rows(BOTH, Scope.KEYS, Whose.NOBODYS, "list_keys create_key"),
     **_rows(BOTH, Scope.KEYS, Whose.OWN, "revoke_key"),
+    # Who acts for whom
+    **_rows(EVERYBODY, Scope.READ, Whose.NOBODYS, "list_mandates"),
+    **_rows(EVERYBODY, Scope.READ, Whose.OWN, "show_mandate"),
+    **_rows(MEMBERS, Scope.KEYS, Whose.NOBODYS, "grant_mandate"),
+    **_rows(MEMBERS, Scope.KEYS, Whose.OWN, "end_mandate"),
+    # What is personal
+    **_rows(OPERATORS, Scope.MEMBERSHIP, Whose.STAFF, "read_person erase_person read_member_data erase_member_data"),
 }
 
 OPEN: Final = frozenset(

@@ -7,10 +7,11 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from exchange.agents.steps import STEP_OF
 from exchange.api import batches, catalogue, health
 from exchange.api.doors import CONDITIONAL, Route, Write, WriteQuery
 from exchange.api.problems import MEDIA_TYPE, ProblemShape
-from exchange.api.shapes import Done, Rehearsed
+from exchange.api.shapes import USCC_EXAMPLE, Done, Rehearsed
 from exchange.api.sheets import CSV_TYPE
 from exchange.api.trades import NEW_TRADE, NewTrade
 
@@ -79,6 +80,13 @@ KEY_HEADER: Final = {
     "description": "Needed but for a dry run; new for each new request. The same request with the same key gets the first answer again.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["order-2026-0001"]},
 }
+ACTING_FOR_HEADER: Final = {
+    "name": "Exchange-Acting-For",
+    "in": "header",
+    "required": False,
+    "description": "The code (uscc) of the member for which you act as its agent; it has given you a mandate that covers this.",
+    "schema": {"type": "string", "examples": [USCC_EXAMPLE]},
+}
 REPLAYED: Final = {
     "Idempotency-Replayed": {
         "description": "`true` where this is the first answer again.",
@@ -139,6 +147,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
     if isinstance(route, Write):
         parameters += [
             KEY_HEADER,
+            *([ACTING_FOR_HEADER] if STEP_OF.keys() & set(route.commands) else []),
             *_query_parameters(WriteQuery),
             *([TAG_HEADER] if route.prefix in CONDITIONAL else []),
         ]
@@ -148,7 +157,7 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         good = {status: _good(Done, "Accepted and recorded.", REPLAYED) for status in statuses}
         good[200] = _or_rehearsed(good.get(200))
     else:
-        parameters += _query_parameters(route.query)
+        parameters += [*([ACTING_FOR_HEADER] if route.mandated else []), *_query_parameters(route.query)]
         good = {200: _good(route.shape, "The answer.", TAG if route.tagged else HASH if route.figure else None)}
         if route.figure:
             parameters.append(KNOWN_HEADER)
@@ -183,7 +192,7 @@ def _batch() -> dict[str, Any]:
             "request sent again finishes what is missing."
         ),
         "tags": ["trades"],
-        "parameters": [KEY_HEADER, *_query_parameters(batches.BatchQuery)],
+        "parameters": [KEY_HEADER, ACTING_FOR_HEADER, *_query_parameters(batches.BatchQuery)],
         "requestBody": {
             "required": True,
             "content": {

@@ -19,11 +19,13 @@ from exchange.access.callers import KeyHolder, secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.access.scopes import require, scope_of
 from exchange.access.tables import Role
+from exchange.agents.tables import MandateStep
 from exchange.api.access import ACCESS, Access, RowMissing
 from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.rates import Rates, address_of
 from exchange.api.refusals import Refusals
+from exchange.api.representing import ACTING_FOR, as_reader, as_writer
 from exchange.api.shapes import Flag
 from exchange.api.uses import Uses
 from exchange.clock import business_day
@@ -121,7 +123,7 @@ async def authenticated(request: Request, access: Access, cache_s: float = CALLE
 async def writer(request: Request, access: Access) -> KeyHolder:
     """Say who wants to write; whom the queue would not take is refused before a key is looked up or a body read.
 
-    Raises Unauthenticated, RoleLacksRoute, ScopeMissing, Overloaded, Stopping.
+    Raises TooOften, Unauthenticated, RoleLacksRoute, ScopeMissing, Overloaded, Stopping, ActingForWrong.
     """
     place = office(request)
     try:
@@ -131,7 +133,7 @@ async def writer(request: Request, access: Access) -> KeyHolder:
     except Overloaded:
         await place.refusals.turn()
         raise
-    return caller
+    return as_writer(request, caller)
 
 
 async def _admitted(request: Request, place: Office, cache_s: float) -> KeyHolder:
@@ -199,9 +201,11 @@ def tag(changed_at: int) -> str:
 
 
 def request_hash(request: Request, canonical: bytes) -> bytes:
-    """Hash what is asked: method, path with its query, and the body in its one form."""
+    """Hash what is asked: method, path with its query, for whom where not for oneself, and the body in its one form."""
     scope = request.scope
     asked = f"{scope['method']} {scope['path']}?".encode() + scope["query_string"] + b"\n"
+    if principal := request.headers.get(ACTING_FOR):
+        asked += f"{principal}\n".encode()
     return hashlib.sha256(asked + canonical).digest()
 
 
@@ -364,6 +368,8 @@ class Read(Generic[B]):
     """Whether the answer is one thing, with the position of its last change, by which it can be changed on condition."""
     figure: bool = False
     """Whether the answer is figures: who has the same bytes already is told so (`If-None-Match`)."""
+    mandated: frozenset[MandateStep] = frozenset()
+    """Steps of which each lets an agent read this for whom it acts for."""
     method: ClassVar = "GET"
 
     @property
@@ -374,6 +380,8 @@ class Read(Generic[B]):
     async def __call__(self, request: Request) -> Response:
         """Answer a request."""
         caller = await authenticated(request, self.access)
+        place = office(request)
+        caller = await as_reader(request, caller, place.database, place.today, self.mandated)
         answer = await self.answer(request, caller, query(self.query, request))
         response = answer if isinstance(answer, Response) else json_response(answer)
         changed_at = getattr(answer, "changed_at", None) if self.tagged else None

@@ -51,6 +51,10 @@ class EventShape(BaseModel):
     kind: str = Field(examples=["trade.contracted"])
     subject: str | None = Field(description="the id of what was made or changed", examples=["trd_000000009120"])
     acting_member: str | None = Field(description="the member that did it; null where staff did")
+    acting_for: str | None = Field(
+        description="the member for which its agent did it; null where nobody acted for another"
+    )
+    mandate: str | None = Field(description="by which mandate", examples=["mnd_000000009120"])
     person: str | None = Field(description="who did it; to staff and regulators only")
     key: str | None = Field(description="with which key; to staff and regulators only")
     facts: dict[str, Any] = Field(description="reasons, steps and the like")
@@ -103,16 +107,19 @@ async def _page(place: Office, caller: KeyHolder, asked: EventQuery) -> EventPag
 def _shape(event: Event, caller: KeyHolder, *, leaves: bool) -> EventShape:
     leaf = orjson.loads(event.leaf)
     staff = caller.uscc is None
-    acting, key = leaf["acting_member"], leaf["key_id"]
+    acting, key, facts = leaf["acting_member"], leaf["key_id"], leaf["facts"]
+    principal, mandate = facts.pop("acting_for", None), facts.pop("mandate", None)
     return EventShape(
         position=event.position,
         recorded_at=leaf["recorded_at"],
         kind=event.kind,
         subject=event.subject,
         acting_member=None if acting is None else written_id(Prefix.MEMBER, acting),
+        acting_for=None if principal is None else written_id(Prefix.MEMBER, principal),
+        mandate=None if mandate is None else written_id(Prefix.MANDATE, mandate),
         person=written_id(Prefix.PERSON, event.person_id) if staff and event.person_id is not None else None,
         key=written_id(Prefix.KEY, key) if staff and key is not None else None,
-        facts=leaf["facts"],
+        facts=facts,
         leaf_sha256=event.leaf_sha256.hex(),
         leaf=event.leaf if leaves else None,
     )

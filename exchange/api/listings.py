@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
+from exchange.agents.steps import LISTING_STEPS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cut
@@ -169,6 +170,7 @@ ROUTES: Final[list[Route]] = [
         query=ListingFilter,
         shape=ListingList,
         errors=(400, 401, 403),
+        mandated=LISTING_STEPS,
     ),
     Read(
         path="/listings/{id}",
@@ -179,6 +181,7 @@ ROUTES: Final[list[Route]] = [
         query=Nothing,
         shape=ListingShape,
         tagged=True,
+        mandated=LISTING_STEPS,
     ),
     _step("submission", "submit_listing", "Hand a draft in for review", commands.SubmitListing),
     _step("approval", "approve_listing", "Approve a listing: it is for sale", commands.ApproveListing),

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from exchange.access.callers import KeyHolder
-from exchange.access.tables import EVERYBODY
+from exchange.access.tables import EVERYBODY, Role
 from exchange.api.bodies import Body, wants
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor, cut
@@ -26,7 +26,7 @@ from exchange.api.shapes import (
 from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
-from exchange.members.queries import MemberFilter, find_member, list_members
+from exchange.members.queries import MemberFilter, list_members, show_member
 from exchange.members.rules import CORRECTABLE, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
@@ -117,6 +117,11 @@ class MemberShape(Body):
     changed_on: Day | None = None
     open_trades: int | None = None
     changed_at: int | None = Field(None, description="position of the last change")
+    looks_like: list[str] | None = Field(
+        None,
+        description="for operators, where one member is shown: others whose names look like its own (UTS 39), to see before it is admitted",
+        examples=[["mbr_000000000002"]],
+    )
 
 
 class MemberList(PageShape):
@@ -218,8 +223,20 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> Memb
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
     number = path_id(request, Prefix.MEMBER)
-    member = await read_for(office(request).database, caller.uscc, find_member, MemberId(number), caller.uscc)
-    return shape_member(member, caller)
+    member, alike = await read_for(
+        office(request).database,
+        caller.uscc,
+        show_member,
+        MemberId(number),
+        caller.uscc,
+        reviews=caller.role == Role.OPERATOR,
+    )
+    shape = shape_member(member, caller)
+    return (
+        shape
+        if alike is None
+        else shape.model_copy(update={"looks_like": [written_id(Prefix.MEMBER, one) for one in alike]})
+    )
 
 
 async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape | StreamingResponse:

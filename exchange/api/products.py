@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
+from exchange.agents.steps import PRODUCT_STEPS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cut
@@ -183,6 +184,7 @@ ROUTES: Final[list[Route]] = [
         query=Page,
         shape=ProductList,
         errors=(400, 401, 403),
+        mandated=PRODUCT_STEPS,
     ),
     Read(
         path="/products/{id}",
@@ -193,6 +195,7 @@ ROUTES: Final[list[Route]] = [
         query=Nothing,
         shape=ProductShape,
         tagged=True,
+        mandated=PRODUCT_STEPS,
     ),
     Write(
         path="/products/{id}/versions",

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY, Role
+from exchange.agents.steps import TRADE_STEPS
 from exchange.api.bodies import Body, QueryWrong
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cut
@@ -408,6 +409,7 @@ ROUTES: Final[list[Route]] = [
         query=TradeQuery,
         shape=TradeList,
         errors=(400, 401, 403),
+        mandated=TRADE_STEPS,
     ),
     Read(
         path="/trades/{id}",
@@ -418,6 +420,7 @@ ROUTES: Final[list[Route]] = [
         query=Nothing,
         shape=TradeShape,
         tagged=True,
+        mandated=TRADE_STEPS,
     ),
     Write(
         path="/filings",

@@ -23,6 +23,7 @@ from exchange.cli.catalogue import errors
 from exchange.cli.exporting import export_app
 from exchange.cli.granting import grant
 from exchange.cli.operating import doctor, settings
+from exchange.cli.personal import erase
 from exchange.cli.picture import picture
 from exchange.cli.progress import Tell, rows_shown
 from exchange.cli.reading import headline, read_standings, read_summary, run_verify
@@ -68,6 +69,7 @@ app.add_typer(reversals_app, name="reversals")
 app.command()(backup)
 app.command()(restore)
 database_app.command()(grant)
+app.command()(erase)
 
 
 FILE_HELP: Final = (
@@ -144,7 +146,7 @@ def serve(
     from exchange.cli.supervising import ServedByOne, listeners, supervise
 
     alone = chosen.workers == 1
-    if not alone and Database(chosen.database_url).path is not None:
+    if not alone and Database(chosen.database_url.get_secret_value()).path is not None:
         raise ServedByOne("--workers is above 1.")
 
     async def look() -> None:

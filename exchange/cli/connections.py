@@ -11,6 +11,7 @@ from typing import Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from exchange.api.problems import respond
+from exchange.api.reception import NOTHING, SAFE
 from exchange.problems import Malformed, Problem, TooSlow, Unavailable
 
 HEAD_LIMIT: Final = 64 * 1024
@@ -29,6 +30,12 @@ class HeadTooLong(Malformed):
     """The head of the request is longer than allowed."""
 
     remedy = "Send fewer and shorter headers, and a shorter address."
+
+
+class NotHttp(Malformed):
+    """This is no HTTP request, or one that could be read in two ways."""
+
+    remedy = "Send HTTP/1.1 (RFC 9112): one `Content-Length` or chunks, visible ASCII in names and addresses."
 
 
 class TooManyConnections(Unavailable):
@@ -75,6 +82,10 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._unread > HEAD_LIMIT:
             self._refuse(HeadTooLong(f"At most {HEAD_LIMIT} bytes are read."))
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser does not take, in the one shape of refusals."""
+        self._refuse(NotHttp("It was read no further."))
 
     def on_headers_complete(self) -> None:
         """Begin with the request."""
@@ -124,6 +135,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         answer = respond(problem, {"Connection": "close"})
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in answer.raw_headers)
+        headers = (*answer.raw_headers, NOTHING, *SAFE)
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in headers)
         self.transport.write(STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body))
         self.transport.close()

@@ -426,7 +426,7 @@ async def examine() -> list[tuple[str, Found]]:
     """Make all checks; where the settings themselves cannot be read, they are all that is said."""
     try:
         settings = Settings.read()
-        database = Database(settings.database_url)
+        database = Database(settings.database_url.get_secret_value())
     except Problem as problem:
         by = "" if isinstance(problem, SettingWrong) else f"{variable('database_url')}: "
         return [("settings", wrong(f"{by}{problem.detail}", problem.remedy))]

@@ -43,14 +43,16 @@ def _shown(name: str, value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, SecretStr):
-        return REDACTED
-    if name == "database_url":
-        try:
-            return str(Database(str(value)))
-        except Invalid:
-            # What cannot be read may still hold a password.
-            return UNREADABLE
+        return _without_password(value) if name == "database_url" else REDACTED
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _without_password(url: SecretStr) -> str:
+    try:
+        return str(Database(url.get_secret_value()))
+    except Invalid:
+        # What cannot be read may still hold a password.
+        return UNREADABLE
 
 
 def markdown() -> str:

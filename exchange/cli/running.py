@@ -193,7 +193,7 @@ class Desk:
 async def desk(*, current: bool = True) -> AsyncIterator[Desk]:
     """Open the database. Raises SchemaNotCurrent unless told not to look."""
     settings = Settings.read()
-    database = Database(settings.database_url)
+    database = Database(settings.database_url.get_secret_value())
     try:
         if current:
             if database.path is not None and not database.path.exists():

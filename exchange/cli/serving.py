@@ -59,7 +59,7 @@ class Server(uvicorn.Server):
         """Take the application."""
         self._state = app.state
         self._drain_s = max(chosen.drain_s, LINGER_S)
-        self._database = str(Database(chosen.database_url))
+        self._database = str(Database(chosen.database_url.get_secret_value()))
         protocol: Any = partial(Connection, room_for(chosen.connection_limit), chosen.client_s)
         super().__init__(
             uvicorn.Config(

@@ -127,11 +127,10 @@ def instant_after(head: Record, clock: datetime) -> datetime:
 
 
 def _needs(job: Job, work: UnitOfWork) -> Needs:
-    """Ask for all that a job needs, its commands in step: one round of the job is one round of each."""
-    live = [command.needs(work) for command in job.commands]
+    """Ask for all that a job needs, its caller and its commands in step: one round of the job is one round of each."""
+    live = [job.caller.needs(work), *(command.needs(work) for command in job.commands)]
     yield [
         Need(Idempotency, job.idempotency),
-        *(need for needs in job.caller.needs() for need in needs),
         *(need for needs in live for need in next(needs, ())),
     ]
     while live:
@@ -249,6 +248,7 @@ def _happen(command: Command, job: Job, work: UnitOfWork) -> Result:
     event, work.event = work.event, None
     assert event is not None, f"{command} told nothing"
     assert work.expected is None, f"{command} does not look whether its subject is as expected"
+    event = job.caller.told(work, command, event)
     rows = work.told_since(mark)
     commitments = [_counted(work, member_id) for member_id in event.parties]
     leaf = leaf_of(

@@ -10,6 +10,7 @@ from exchange.problems import Forbidden
 if TYPE_CHECKING:
     from exchange.identifiers import KeyId, PersonId
     from exchange.journal.commands import Command
+    from exchange.journal.events import NewEvent
     from exchange.journal.work import Needs, UnitOfWork
 
 SYSTEM_ROLE = "system"
@@ -29,8 +30,9 @@ class Caller:
     person_id: PersonId | None = None
     key_id: KeyId | None = None
 
-    def needs(self) -> Needs:
-        """Say what must be at hand to admit this caller."""
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Say what must be at hand to admit this caller, in rounds."""
+        del work
         yield from ()
 
     def admit(self, work: UnitOfWork, command: Command) -> None:
@@ -38,6 +40,11 @@ class Caller:
         del work
         if self.role not in command.allowed:
             raise Forbidden(f"The role {self.role} does not do this.")
+
+    def told(self, work: UnitOfWork, command: Command, event: NewEvent) -> NewEvent:
+        """Give the event of what was decided, with what there is to tell of this caller; or refuse it after all."""
+        del work, command
+        return event
 
 
 Caller.SYSTEM = Caller(holder=SYSTEM_ROLE, role=SYSTEM_ROLE)

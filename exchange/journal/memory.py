@@ -70,6 +70,7 @@ class MemoryStore:
                     record = list(self.records[schema][schema.identity(row)])
                     for place, value in zip(places, schema.values(columns)(row), strict=True):
                         record[place] = value
+                    self._refile(schema, self.records[schema][schema.identity(row)], row)
                     self.records[schema][schema.identity(row)] = tuple(record)
             case _:
                 schema, sums = ask
@@ -87,7 +88,17 @@ class MemoryStore:
         for columns, value in (*schema.uniques.items(), *schema.lists.items()):
             if columns != schema.key:
                 keys = self._index[schema, columns][value(row)]
-                if keys and columns in schema.uniques:
+                # As in a database, what is null is nobody's.
+                if keys and columns in schema.uniques and None not in schema.values(columns)(row):
                     raise StoreFailed(f"{schema.name} has this {columns} already")
                 keys[identity] = None
         self.records[schema][identity] = schema.values(schema.columns)(row)
+
+    def _refile(self, schema: Schema, before: Any, row: Any) -> None:
+        """Find a row by what it is now: of its keys, what can be erased may have been."""
+        old = schema.row(*before)
+        for columns, value in schema.uniques.items():
+            if columns != schema.key and value(old) != value(row):
+                identity = schema.identity(row)
+                del self._index[schema, columns][value(old)][identity]
+                self._index[schema, columns][value(row)][identity] = None

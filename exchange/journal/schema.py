@@ -40,7 +40,8 @@ class Schema:
         }
         self.lists: dict[Columns, Callable[[Any], Any]] = {columns: attrgetter(*columns) for columns in model.lists}
         self.identity = self.uniques[self.key]
-        self.fixed = frozenset(name for columns in (*self.uniques, *self.lists) for name in columns)
+        # What can be erased may be emptied, also where it is what a row is found by.
+        self.fixed = frozenset(name for columns in (*self.uniques, *self.lists) for name in columns) - model.untold
         self.row = make_dataclass(model.__name__, self.columns, slots=True, eq=False, namespace={"schema": self})
         self.told_columns = tuple(name for name in self.columns if name not in model.untold)
 

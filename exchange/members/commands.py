@@ -5,7 +5,7 @@ from datetime import date
 from typing import ClassVar, Final
 
 from exchange.access.corrections import NothingChanges, correct
-from exchange.access.proposals import approve, propose, refuse_second
+from exchange.access.proposals import approve, interest_needed, propose, refuse_interest, refuse_second
 from exchange.access.tables import Proposal, ProposalKind, Role
 from exchange.identifiers import MemberId, Prefix, ProposalId, written_id
 from exchange.journal.commands import Command, Result
@@ -115,7 +115,7 @@ def _names_needed(member_id: MemberId) -> Need:
 
 def _name(work: UnitOfWork, member: Member, known: set[str], *called: str) -> None:
     """Let a member be found by what it is or was called; old names stand on what was issued under them."""
-    for term in sorted(names.terms(member.legal_name, member.short_name, *called) - known):
+    for term in sorted(names.known_by(member.legal_name, member.short_name, *called) - known):
         work.insert(MemberTerm, term=term, member_id=member.id)
 
 
@@ -260,7 +260,7 @@ class RecordMember(Command):
         for number, change in enumerate(self.changes, lines):
             steps += self._change(work, member, change, number)
         called = [change.value for change in self.changes if change.fact is MemberFact.NAME]
-        _name(work, member, names.terms(self.fields.legal_name, self.fields.short_name), *called)
+        _name(work, member, names.known_by(self.fields.legal_name, self.fields.short_name), *called)
         if self.withdrawn_on is not None:
             steps.append(MemberStep.WITHDRAW)
             _move(work, member, MemberStep.WITHDRAW, self.withdrawn_on, first=lines + len(self.changes))
@@ -542,12 +542,14 @@ class ProposeExpulsion(Command):
         """Ask for the member and what is proposed already."""
         yield party_needed(self.member_id)
         yield _proposal_needed(_expulsion(work, self.member_id))
+        yield from _interest_needed(work, self.member_id)
 
     def decide(self, work: UnitOfWork) -> Result:
         """Propose."""
         member = work.get(Member, self.member_id)
         work.met(member.changed_at)
         rules.next_state(member.state, MemberStep.EXPEL)
+        refuse_interest(work, member.uscc)
         refuse_second(work, member.expulsion_id, member.changed_at)
         proposal = propose(work, ProposalKind.EXPULSION, written_id(Prefix.MEMBER, member.id), self.reason)
         work.change(member, expulsion_id=proposal.id, changed_at=work.position)
@@ -573,11 +575,13 @@ class ApproveExpulsion(Command):
         yield party_needed(self.member_id)
         member = work.find(Member, self.member_id)
         yield [*_proposal_needed(_expulsion(work, self.member_id)), *([Need(Company, member.uscc)] if member else [])]
+        yield from _interest_needed(work, self.member_id)
 
     def decide(self, work: UnitOfWork) -> Result:
         """Expel."""
         member = work.get(Member, self.member_id)
         work.met(member.changed_at)
+        refuse_interest(work, member.uscc)
         approve(work, member.expulsion_id, member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.EXPEL, day)
@@ -605,6 +609,7 @@ class ProposeReadmission(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Propose."""
         member, company = _barred_company(work, self.member_id)
+        refuse_interest(work, company.uscc)
         refuse_second(work, company.readmission_id, company.changed_at)
         proposal = propose(work, ProposalKind.READMISSION, company.uscc, self.reason)
         work.change(company, readmission_id=proposal.id, changed_at=work.position)
@@ -632,6 +637,7 @@ class ApproveReadmission(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Lift the bar."""
         member, company = _barred_company(work, self.member_id)
+        refuse_interest(work, company.uscc)
         approve(work, company.readmission_id, company.changed_at)
         work.change(company, barred=False, changed_at=work.position)
         work.tell("member.readmitted", member.id, reason=self.reason)
@@ -669,12 +675,18 @@ def _proposal_needed(proposal_id: ProposalId | None) -> list[Need]:
     return [] if proposal_id is None else [Need(Proposal, proposal_id)]
 
 
+def _interest_needed(work: UnitOfWork, member_id: MemberId) -> Needs:
+    if member := work.find(Member, member_id):
+        yield from interest_needed(work, [member.uscc])
+
+
 def _company_and_readmission(work: UnitOfWork, member_id: MemberId) -> Needs:
     yield party_needed(member_id)
     if member := work.find(Member, member_id):
         yield [Need(Company, member.uscc)]
         company = work.find(Company, member.uscc)
         yield _proposal_needed(company.readmission_id if company else None)
+        yield from interest_needed(work, [member.uscc])
 
 
 def _barred_company(work: UnitOfWork, member_id: MemberId) -> tuple[Member, Company]:

@@ -10,15 +10,18 @@ from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from exchange.identifiers import MemberId
+from exchange.access.tables import Person
+from exchange.identifiers import MemberId, PersonId
 from exchange.journal.queries import Moment
-from exchange.members.names import TERM_LENGTH, folded
+from exchange.members.names import LOOK, TERM_LENGTH, folded
 from exchange.members.states import ADMITTED, MemberState
 from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import unseen
 
 LAST_CHARACTER: Final = "\U0010ffff"
 """Sorts after all that a text can hold."""
+ALIKE_SHOWN: Final = 20
+"""So many members of like names are shown at most."""
 
 
 def active_count(session: Session, moment: Moment, as_of: date) -> int:
@@ -79,6 +82,28 @@ def find_member(session: Session, member_id: MemberId, company: str | None) -> M
     if member is None or (company is not None and company != member.uscc and member.state is not MemberState.ACTIVE):
         raise unseen()
     return member
+
+
+def look_alikes(session: Session, member: Member) -> Sequence[MemberId]:
+    """List members of other companies whose names, now or once, look like this one's, now or once: the oldest first, 20 at most."""
+    term, number = col(MemberTerm.term), col(MemberTerm.member_id)
+    looks = select(term).where(number == member.id, term >= LOOK, term <= LOOK + LAST_CHARACTER)
+    # One by one, so that each reads no more than is shown, however many go by the same name.
+    alike = {
+        one
+        for look in session.exec(looks).all()
+        for one in session.exec(select(number).where(term == look).order_by(number).limit(ALIKE_SHOWN))
+    }
+    others = select(col(Member.id)).where(col(Member.id).in_(alike), Member.uscc != member.uscc)
+    return session.exec(others.order_by(col(Member.id)).limit(ALIKE_SHOWN)).all()
+
+
+def show_member(
+    session: Session, member_id: MemberId, company: str | None, *, reviews: bool
+) -> tuple[Member, Sequence[MemberId] | None]:
+    """Give a member, and to who reviews it which others it looks like. Raises NotFound."""
+    member = find_member(session, member_id, company)
+    return member, look_alikes(session, member) if reviews else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +191,16 @@ def personal_of(session: Session, member_ids: Iterable[MemberId]) -> dict[tuple[
     query = select(PersonalDatum).where(col(PersonalDatum.member_id).in_(set(member_ids)))
     found = session.exec(query.order_by(col(PersonalDatum.position))).all()
     return {(one.member_id, one.fact): one.value for one in found}
+
+
+def personal_data_of(session: Session, member_id: MemberId) -> dict[str, str | None]:
+    """Give a member's personal values as last told, by what they are."""
+    return {str(fact): value for (_, fact), value in personal_of(session, [member_id]).items()}
+
+
+def person_data(session: Session, person_id: PersonId) -> dict[str, str | None]:
+    """Give for whom a person acts, and the name. Raises NotFound."""
+    person = session.get(Person, person_id)
+    if person is None:
+        raise unseen()
+    return {"organisation": person.organisation, "name": person.name}

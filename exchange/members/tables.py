@@ -103,7 +103,10 @@ class MemberHistory(Stored, table=True):
 
 
 class MemberTerm(Stored, table=True):
-    """Something by whose beginning a member is found: the rest of a name from each character on, and the same of its pinyin initials."""
+    """Something by whose beginning a member is found: the rest of a name from each character on, and the same of its pinyin initials.
+
+    And what its whole names look like (`names.LOOK`), by which others that look the same are found.
+    """
 
     __table_args__ = (Index(None, "member_id"),)
     sort: ClassVar = Sort.CURRENT
@@ -131,6 +134,7 @@ class PersonalDatum(Stored, table=True):
     sort: ClassVar = Sort.CURRENT
     told: ClassVar = Told.AS_IS
     untold: ClassVar = frozenset({"value", "salt"})
+    lists: ClassVar = (("member_id",),)
 
     member_id: MemberId = column(BIG, primary_key=True, foreign_key="member.id")
     fact: PersonalFact = column(named(PersonalFact), primary_key=True)

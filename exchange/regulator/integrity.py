@@ -6,6 +6,7 @@ from typing import Final
 from sqlmodel import Session
 
 from exchange.access.invariants import INVARIANTS as ACCESS
+from exchange.agents.invariants import INVARIANTS as AGENTS
 from exchange.journal.invariants import INVARIANTS as JOURNAL
 from exchange.journal.invariants import Finding, Invariant
 from exchange.ledger.invariants import INVARIANTS as LEDGER
@@ -14,7 +15,7 @@ from exchange.members.invariants import INVARIANTS as MEMBERS
 from exchange.trades.invariants import INVARIANTS as TRADES
 from exchange.volume.invariants import INVARIANTS as VOLUME
 
-INVARIANTS: Final[list[Invariant]] = [*LEDGER, *VOLUME, *TRADES, *JOURNAL, *MEMBERS, *LISTINGS, *ACCESS]
+INVARIANTS: Final[list[Invariant]] = [*LEDGER, *VOLUME, *TRADES, *JOURNAL, *MEMBERS, *LISTINGS, *ACCESS, *AGENTS]
 
 
 def findings(session: Session) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any, ClassVar, Final
 
 from exchange.access.corrections import correct
-from exchange.access.proposals import approve, propose, refuse_second
+from exchange.access.proposals import approve, interest_needed, propose, refuse_interest, refuse_second
 from exchange.access.tables import Proposal, ProposalKind, Role
 from exchange.identifiers import USCC_RULE, ListingId, MemberId, Prefix, TradeId, is_uscc, written_id
 from exchange.journal.commands import Command, Result
@@ -590,6 +590,13 @@ class TerminateTrade(ReasonedStep):
         work.tell("trade.terminated", *parties.ids, reason=self.reason)
 
 
+def _reversal_needed(command: _TradeStepCommand, work: UnitOfWork) -> Needs:
+    yield from _TradeStepCommand.needs(command, work)
+    if trade := work.find(Trade, command.trade_id):
+        parties = parties_of(work, trade)
+        yield from interest_needed(work, [parties.buyer.uscc, parties.seller.uscc])
+
+
 @dataclass(frozen=True, slots=True)
 class ProposeReversal(ReasonedStep):
     """Propose to reverse a trade that should never have counted; another person decides."""
@@ -600,8 +607,13 @@ class ProposeReversal(ReasonedStep):
     effective_on: date | None = None
     """The day on which an old trade (import) was reversed where it was traded; null: derived on approval."""
 
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask also whether the caller has a part in it."""
+        yield from _reversal_needed(self, work)
+
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> Result:
-        """Propose. Raises DateWrong, TradeFieldsWrong."""
+        """Propose. Raises OwnInterest, DateWrong, TradeFieldsWrong."""
+        refuse_interest(work, parties.buyer.uscc, parties.seller.uscc)
         refuse_second(work, trade.reversal_id, trade.changed_at)
         if self.effective_on is not None:
             check_ended_on(work, trade, self.effective_on)
@@ -625,8 +637,16 @@ class ApproveReversal(ReasonedStep):
     step = TradeStep.APPROVE_REVERSAL
     counts = True
 
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask also whether the caller has a part in it."""
+        yield from _reversal_needed(self, work)
+
     def follow(self, work: UnitOfWork, trade: Trade, parties: Parties, side: Side) -> None:
-        """Reverse, on the day proposed for an old trade, else on the trade's own, while its month is open, else today."""
+        """Reverse, on the day proposed for an old trade, else on the trade's own, while its month is open, else today.
+
+        Raises OwnInterest.
+        """
+        refuse_interest(work, parties.buyer.uscc, parties.seller.uscc)
         proposal = approve(work, trade.reversal_id, trade.changed_at)
         assert trade.effective_on is not None
         day = taken_back_on(proposal.effective_on or trade.effective_on, work.today, closed_through(work))

@@ -1,0 +1,81 @@
+"""A member's person who acts for another member."""
+
+from dataclasses import dataclass, replace
+
+from exchange.access.callers import KeyHolder
+from exchange.agents.rules import AgentInvolved, MandateRests, NoMandate, StepNotMandated, group, in_force
+from exchange.agents.steps import STEP_OF
+from exchange.agents.tables import Mandate
+from exchange.journal.commands import Command
+from exchange.journal.events import NewEvent
+from exchange.journal.work import Need, Needs, UnitOfWork
+from exchange.members.states import MemberState
+from exchange.members.tables import Member
+
+BY_PAIR = ("principal_uscc", "agent_uscc")
+
+
+@dataclass(frozen=True, slots=True)
+class Agent(KeyHolder):
+    """The person behind an agent's key; `uscc` is the company acted for. Under the head's lock the mandate is looked at."""
+
+    agent_uscc: str = ""
+
+    def needs(self, work: UnitOfWork) -> Needs:
+        """Ask for the key, what mandates there are between the two, and how both stand."""
+        own = KeyHolder.needs(self, work)
+        yield [*next(own), Need(Mandate, (self.uscc, self.agent_uscc), BY_PAIR)]
+        sides = {side for mandate in self._held(work) for side in (mandate.principal_id, mandate.agent_id)}
+        yield [Need(Member, side) for side in sorted(sides)]
+
+    def admit(self, work: UnitOfWork, command: Command) -> None:
+        """Refuse what no mandate in force covers. Raises Unauthenticated, Forbidden, NoMandate, StepNotMandated, MandateRests."""
+        KeyHolder.admit(self, work, command)
+        mandate = self._covering(work, command)
+        sides = (mandate.principal_id, mandate.agent_id)
+        if any(work.get(Member, side).state is not MemberState.ACTIVE for side in sides):
+            raise MandateRests("One of the two is not an active member.")
+
+    def told(self, work: UnitOfWork, command: Command, event: NewEvent) -> NewEvent:
+        """Write into the event who acts, for whom, and by which mandate. Raises AgentInvolved."""
+        mandate = self._covering(work, command)
+        own_group = group(work.get(Member, mandate.agent_id))
+        others = (work.get(Member, party) for party in event.parties)
+        if any(
+            other.uscc != self.uscc and {other.uscc, group(other)} & {self.agent_uscc, own_group} for other in others
+        ):
+            raise AgentInvolved("The agent, or a company of its group, is the other party.")
+        by_mandate = {"acting_for": mandate.principal_id, "mandate": mandate.id}
+        return replace(event, acting=mandate.agent_id, facts=event.facts | by_mandate)
+
+    def _held(self, work: UnitOfWork) -> list[Mandate]:
+        found = work.all(Mandate, (self.uscc, self.agent_uscc), BY_PAIR)
+        return [mandate for mandate in found if in_force(mandate, work.today)]
+
+    def _covering(self, work: UnitOfWork, command: Command) -> Mandate:
+        """Give the first mandate in force that covers a command. Raises NoMandate, StepNotMandated."""
+        held = self._held(work)
+        if not held:
+            raise NoMandate("There is none, or it has ended.")
+        step = STEP_OF.get(type(command))
+        covering = next((mandate for mandate in held if step in mandate.steps), None)
+        if covering is None:
+            raise StepNotMandated(
+                "Nobody does this for another." if step is None else f"It would need the step {step}."
+            )
+        return covering
+
+
+def agent_for(caller: KeyHolder, principal_uscc: str) -> Agent:
+    """Let a member's person act for another company. Idempotency keys stay those of its own."""
+    assert caller.uscc is not None
+    return Agent(
+        holder=caller.holder,
+        role=caller.role,
+        uscc=principal_uscc,
+        person_id=caller.person_id,
+        key_id=caller.key_id,
+        scopes=caller.scopes,
+        expires_on=caller.expires_on,
+        agent_uscc=caller.uscc,
+    )
