@@ -87,9 +87,11 @@ def market(door: Door) -> Market:
         place.a_trade(TradeState.CONTRACTED, seller, others, terms_of("HT-3")),
         place.a_trade(TradeState.REVERSED, third, listed, terms_of("HT-4")),
     ]
+    agent = place.a_member(roles=("service_org",))
+    mandate = written_id(Prefix.MANDATE, place.a_mandate(seller, agent))
     offers = [listed, *drafts, others]
     products = {offer.product_id for offer in offers} | {bare[0]}
-    companies = {"seller": seller, "buyer": buyer, "third": third, "applicant": applicant}
+    companies = {"seller": seller, "buyer": buyer, "third": third, "agent": agent, "applicant": applicant}
     everyone = [*companies.values(), suspended]
     for company in companies.values():
         door.of(company)
@@ -102,6 +104,7 @@ def market(door: Door) -> Market:
             *("/v1/trades?limit=1", "/v1/listings?state=draft", "/v1/members?state=suspended"),
             f"/v1/events?after=1&seen={leaf_hash(genesis_leaf()).hex()}",
             *(f"/v1/events?subject={trd(sale.id)}" for sale in sales),
+            f"/v1/mandates/{mandate}",
             *(f"/v1/members/{mbr(one.id)}" for one in everyone),
             *(f"/v1/members/{mbr(one.id)}/statement?{PERIOD}" for one in everyone),
             *(f"/v1/products/{written_id(Prefix.PRODUCT, number)}" for number in sorted(products)),
@@ -294,10 +297,10 @@ def test_no_role_or_company_stays_on_a_connection(guarded: Market) -> None:
     pids, users, companies, trades = zip(*found, strict=True)
 
     assert len(set(pids)) == 1
-    assert users == (ROLES[Part.MEMBER], ROLES[Part.APP]) * 4
+    assert users == (ROLES[Part.MEMBER], ROLES[Part.APP]) * 5
     assert companies[::2] == tuple(company.uscc for company in guarded.companies.values())
     assert not any(companies[1::2])
-    assert trades == (4, 4, 2, 4, 2, 4, 0, 4)
+    assert trades == (4, 4, 2, 4, 2, 4, 0, 4, 0, 4)
 
 
 def test_every_table_is_limited_for_the_role_of_members(postgres_url: str) -> None:
