@@ -290,7 +290,9 @@ def copied(table: str, column: Column[Any], *, postgres: bool) -> str:
     elif name in SHIFTED or name.endswith("_id"):
         written = f"{value} + k * {STEP}"
     elif name in FIXED:
-        written = f"substr({value}, 1, 8) || {fourth} || substr({value}, 13)"
+        # No digit of a hash comes first, so that no copy is taken for an original whose digits happen to be a number of ours.
+        first = "'-' || substr({}, 2, 7)" if name == "secret_sha256" else "substr({}, 1, 8)"
+        written = f"{first.format(value)} || {fourth} || substr({value}, 13)"
     elif name in SUFFIXED or (table, name) == ("contract", "number"):
         written = f"{value} || '-' || k"
     elif isinstance(column.type, Date):
