@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from exchange import __version__, clock, revisions
+from exchange import __version__, clock, revisions, tenancy
 from exchange.api import (
     batches,
     catalogue,
@@ -85,6 +86,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             secret = (
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
+            if role := await database.find_member_role(tenancy.TABLES):
+                logging.getLogger(__name__).info("Members read as the role %s.", role)
             figures.head_is((await database.read(present)).position)
             async with Journal(store, chosen.queue_limit, figures) as journal:
                 figures.queue_is(lambda: journal.waiting)

@@ -7,7 +7,7 @@ ever waits for a disk and two drivers do all the work.
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool
@@ -41,6 +41,17 @@ POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 AWAY_STATES: Final = ("08", "53", "57", "58")
 """Classes of PostgreSQL's error codes: no connection, no resources, an operator's intervention, trouble of its system."""
+
+
+STEP_DOWN: Final = text("SELECT set_config('role', :role, true), set_config('exchange.company', :company, true)")
+"""Take on the role that sees of each table only what one company may. For this transaction only: neither outlives it on a pooled connection."""
+MEMBER_ROLE: Final = text(
+    "SELECT role.rolname FROM pg_roles AS role WHERE role.rolname = regexp_replace(CURRENT_USER::text, '_app$', '_member') "
+    "AND role.rolname <> CURRENT_USER AND pg_has_role(role.oid, 'MEMBER') AND NOT role.rolsuper AND NOT role.rolbypassrls AND ("
+    "  SELECT bool_and(relrowsecurity AND has_table_privilege(role.oid, pg_class.oid, 'SELECT')) FROM pg_class "
+    "  WHERE relnamespace = to_regnamespace(current_schema()) AND relname::text = ANY (CAST(:tables AS text[])))"
+)
+"""The role that stands beside the service's own, if it may be taken on and sees no more than the policies say."""
 
 
 class DatabaseUrlWrong(Invalid):
@@ -83,6 +94,7 @@ class Database:
         except (ArgumentError, ValueError):
             # The cause stays unsaid: it may quote the URL, and with it the password.
             raise DatabaseUrlWrong("The database's URL cannot be read.") from None
+        self.member_role: str | None = None
         if self._url.drivername == "sqlite" and self._url.database:
             self.path: Path | None = Path(self._url.database)
         elif self._url.drivername in POSTGRES_NAMES:
@@ -105,6 +117,11 @@ class Database:
         bare = bare.difference_update_query(["password"])
         return bare.render_as_string(hide_password=False), {"PGPASSWORD": str(password)} if password else {}
 
+    async def find_member_role(self, tables: Iterable[str]) -> str | None:
+        """Find the role that a company's reads of these tables can take on; from then on they do. None where there is none."""
+        self.member_role = await self.read(_member_role, [*tables]) if self.path is None else None
+        return self.member_role
+
     def __str__(self) -> str:
         """Name the database without its password, wherever in the URL it stands."""
         shown = {name: "***" if "password" in name else value for name, value in self._url.query.items()}
@@ -115,6 +132,25 @@ class Database:
 
         def on_connection(connection: Connection) -> T:
             with Session(connection) as session:
+                return query(session, *args, **kwargs)
+
+        return await self._on_snapshot(on_connection)
+
+    async def read_as(
+        self,
+        company: str,
+        opened: Callable[[Connection], Session],
+        query: Callable[Concatenate[Session, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a query on one snapshot in a session that is opened for a company; the role of members is taken on where there is one."""
+
+        def on_connection(connection: Connection) -> T:
+            if self.member_role is not None:
+                connection.execute(STEP_DOWN, {"role": self.member_role, "company": company})
+            with opened(connection) as session:
                 return query(session, *args, **kwargs)
 
         return await self._on_snapshot(on_connection)
@@ -164,6 +200,11 @@ class Database:
     @cached_property
     def _snapshots(self) -> AsyncEngine:
         return self._postgres.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _member_role(session: Session, tables: list[str]) -> str | None:
+    found: str | None = session.connection().execute(MEMBER_ROLE, {"tables": tables}).scalar()
+    return found
 
 
 def _within(engine: Engine, act: Callable[[Connection], Any]) -> Any:

@@ -206,8 +206,11 @@ def test_the_role_that_serves_can_rewrite_nothing_that_is_posted(sessions: dict[
     app.runner.run(app.connection.execute(f"GRANT ALL ON {table} TO CURRENT_USER"))
     app.refused(added_to_the_past(table), "." if table == "event" else PAST)
     [row] = root.all(copy_of_the_past(table))
-    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="." if table == "event" else PAST):
+    # There is no COPY for whom row-level security is, even where it limits nothing; the guard is there for all others.
+    with pytest.raises(asyncpg.FeatureNotSupportedError, match="row-level security"):
         app.runner.run(app.connection.copy_records_to_table(table, records=[row], columns=names_of(table)))
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="." if table == "event" else PAST):
+        root.runner.run(root.connection.copy_records_to_table(table, records=[row], columns=names_of(table)))
 
     assert snapshot(root) == before
 
@@ -306,8 +309,8 @@ def test_whatever_the_service_does_it_does_as_the_role_that_serves(postgres_url:
     with opened(url_of(postgres_url, Part.APP)) as door:
         for make in WRITES.values():
             wish = make(door)
-            done = door.ask(wish.method, wish.path, wish.by, wish.body)
-            assert done.status_code == wish.status, done.text
+            answer = door.ask(wish.method, wish.path, wish.by, wish.body)
+            assert answer.status_code == wish.status, answer.text
         for operation, (method, path, *_) in OPERATIONS.items():
             if method == "GET" and "{" not in path:
                 answer = door.ask("GET", path, door.operator)

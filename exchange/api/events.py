@@ -19,6 +19,7 @@ from exchange.journal.queries import EventFilter, EventPage, events_after
 from exchange.journal.tables import Event
 from exchange.members.queries import memberships
 from exchange.problems import Fault
+from exchange.tenancy import read_for
 
 WAIT_LIMIT_S: Final = 30
 
@@ -97,10 +98,10 @@ async def _list(request: Request, caller: KeyHolder, asked: EventQuery) -> Event
 
 
 async def _page(place: Office, caller: KeyHolder, asked: EventQuery) -> EventPage:
-    parties = None if caller.uscc is None else await place.database.read(memberships, caller.uscc)
+    parties = None if caller.uscc is None else await read_for(place.database, caller.uscc, memberships, caller.uscc)
     which = EventFilter(asked.subject, None if asked.person is None else read_any_id(asked.person) or 0, parties)
     seen = None if asked.seen is None else bytes.fromhex(asked.seen)
-    return await place.database.read(events_after, int(asked.after), asked.limit, which, seen)
+    return await read_for(place.database, caller.uscc, events_after, int(asked.after), asked.limit, which, seen)
 
 
 def _shape(event: Event, caller: KeyHolder, *, leaves: bool) -> EventShape:

@@ -21,6 +21,7 @@ from exchange.api.shapes import USCC_EXAMPLE, Day, Nothing, example
 from exchange.clock import instant_text
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.journal.commands import CREATED
+from exchange.tenancy import read_for
 
 ROTATION_REMEDY: Final = "The secret was in the first answer only. Where it is lost, revoke this key and make another with a new Idempotency-Key."
 
@@ -118,7 +119,9 @@ def shape_key(line: KeyLine, today: date) -> KeyShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> KeyList:
     place = after(request, caller, asked)
-    rows = await office(request).database.read(list_keys, caller.uscc, place[0] if place else None, asked.limit + 1)
+    rows = await read_for(
+        office(request).database, caller.uscc, list_keys, place[0] if place else None, asked.limit + 1
+    )
     page, following = cut(request, caller, asked, rows, lambda line: [line.key.id])
     today = office(request).today()
     return KeyList(data=[shape_key(line, today) for line in page], next=following)

@@ -21,6 +21,7 @@ from exchange.listings.rules import OfferFields
 from exchange.listings.states import ListingState
 from exchange.listings.tables import PriceModel, ProductKind, Sector, Visibility
 from exchange.members.states import MemberState
+from exchange.tenancy import read_for
 
 
 class NewListing(Body):
@@ -116,9 +117,10 @@ def shape_listing(offer: Offer, today: date) -> ListingShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> ListingList:
     place = after(request, caller, asked)
-    rows = await office(request).database.read(
-        list_offers,
+    rows = await read_for(
+        office(request).database,
         caller.uscc,
+        list_offers,
         place[0] if place else None,
         asked.limit + 1,
         OfferFilter(asked.state, asked.sector, asked.kind),
@@ -133,7 +135,7 @@ async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> Li
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> ListingShape:
     number = ListingId(path_id(request, Prefix.LISTING))
-    offer = await office(request).database.read(find_offer, number, caller.uscc)
+    offer = await read_for(office(request).database, caller.uscc, find_offer, number)
     return shape_listing(offer, office(request).today())
 
 

@@ -30,6 +30,7 @@ from exchange.members.queries import MemberFilter, list_members, show_member
 from exchange.members.rules import CORRECTABLE, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
+from exchange.tenancy import read_for
 from exchange.trades.queries import Balances, StatementLine, statement
 
 APPLICATION_EXAMPLE: Final = {
@@ -204,7 +205,9 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
-    rows = await office(request).database.read(
+    rows = await read_for(
+        office(request).database,
+        caller.uscc,
         list_members,
         caller.uscc,
         place[0] if place else None,
@@ -220,8 +223,13 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> Memb
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
     number = path_id(request, Prefix.MEMBER)
-    member, alike = await office(request).database.read(
-        show_member, MemberId(number), caller.uscc, reviews=caller.role == Role.OPERATOR
+    member, alike = await read_for(
+        office(request).database,
+        caller.uscc,
+        show_member,
+        MemberId(number),
+        caller.uscc,
+        reviews=caller.role == Role.OPERATOR,
     )
     shape = shape_member(member, caller)
     return (
@@ -236,8 +244,16 @@ async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery)
     if wants(request, CSV_TYPE):
         return await statement_sheet(request, caller, number, asked.from_, asked.to)
     place = after(request, caller, asked)
-    found = await office(request).database.read(
-        statement, number, asked.from_, asked.to, place, asked.limit, company=caller.uscc
+    found = await read_for(
+        office(request).database,
+        caller.uscc,
+        statement,
+        number,
+        asked.from_,
+        asked.to,
+        place,
+        asked.limit,
+        company=caller.uscc,
     )
     return StatementShape(
         member=written_id(Prefix.MEMBER, number),

@@ -29,6 +29,7 @@ from exchange.listings.tables import (
     UpdateFrequency,
 )
 from exchange.members.tables import Member
+from exchange.tenancy import read_for
 
 
 class NewProduct(Body):
@@ -147,7 +148,9 @@ def _row(product: DataProduct, owner: Member) -> dict[str, object]:
 
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList:
     place = after(request, caller, asked)
-    rows = await office(request).database.read(list_products, caller.uscc, place[0] if place else None, asked.limit + 1)
+    rows = await read_for(
+        office(request).database, caller.uscc, list_products, caller.uscc, place[0] if place else None, asked.limit + 1
+    )
     page, following = cut(request, caller, asked, rows, lambda row: [row[0].id])
     return ProductList(
         data=[ProductRow.model_validate(_row(product, owner)) for product, owner in page],
@@ -157,7 +160,7 @@ async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> ProductShape:
     number = ProductId(path_id(request, Prefix.PRODUCT))
-    found = await office(request).database.read(find_product, number, caller.uscc)
+    found = await read_for(office(request).database, caller.uscc, find_product, number, caller.uscc)
     described = [shape_version(version) for version in found.versions]
     return ProductShape.model_validate(_row(found.product, found.owner) | {"described": described})
 

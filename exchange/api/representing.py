@@ -15,6 +15,7 @@ from exchange.agents.tables import MandateStep
 from exchange.database import Database
 from exchange.identifiers import USCC_RULE, is_uscc
 from exchange.problems import Fault, Malformed
+from exchange.tenancy import read_for
 
 ACTING_FOR: Final = "exchange-acting-for"
 
@@ -55,7 +56,9 @@ async def as_reader(
         return caller
     if not enough:
         raise ActingForWrong("This is not read for others.")
-    if not enough & await database.read(steps_held, principal, agent_for(caller, principal).agent_uscc, today()):
+    if not enough & await read_for(
+        database, caller.uscc, steps_held, principal, agent_for(caller, principal).agent_uscc, today()
+    ):
         raise NoMandate("There is none for what is asked, or it has ended.")
     # Cursors are bound to the holder: one that was given for one company is of no use for another.
     return replace(caller, holder=f"{caller.holder} for {principal}", uscc=principal)

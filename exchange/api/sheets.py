@@ -13,6 +13,7 @@ from exchange.access.callers import KeyHolder
 from exchange.api.doors import office
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.money import Money, yuan_decimal
+from exchange.tenancy import read_for
 from exchange.trades.queries import Balances, Statement, StatementLine, statement
 
 CSV_TYPE: Final = "text/csv"
@@ -50,7 +51,9 @@ async def statement_sheet(
     """Answer with a whole period as CSV, opening and closing balances in lines of their own. Raises NotFound, PeriodWrong."""
 
     async def read(place: list[Any] | None) -> Statement:
-        return await office(request).database.read(statement, member_id, since, until, place, PAGE, company=caller.uscc)
+        return await read_for(
+            office(request).database, caller.uscc, statement, member_id, since, until, place, PAGE, company=caller.uscc
+        )
 
     first = await read(None)
 

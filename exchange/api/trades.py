@@ -31,6 +31,7 @@ from exchange.listings.tables import ProductKind, Sector
 from exchange.members.tables import Member
 from exchange.money import Price
 from exchange.problems import Fault
+from exchange.tenancy import read_for
 from exchange.trades import commands, rules
 from exchange.trades.queries import Deal, TradeFilter, find_trade, list_trades
 from exchange.trades.rules import Terms
@@ -351,8 +352,14 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
     if caller.uscc is None and asked.side is not None:
         raise QueryWrong("You stand on no side.", Fault("/side", "must be left out by all but members"))
     place = after(request, caller, asked)
-    rows = await office(request).database.read(
-        list_trades, caller.uscc, place[0] if place else None, asked.limit + 1, asked.which
+    rows = await read_for(
+        office(request).database,
+        caller.uscc,
+        list_trades,
+        caller.uscc,
+        place[0] if place else None,
+        asked.limit + 1,
+        asked.which,
     )
     page, following = cut(request, caller, asked, rows, lambda deal: [deal.trade.id])
     return TradeList(
@@ -363,7 +370,7 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> TradeShape:
     number = TradeId(path_id(request, Prefix.TRADE))
-    return shape_trade(await office(request).database.read(find_trade, number, caller.uscc), caller)
+    return shape_trade(await read_for(office(request).database, caller.uscc, find_trade, number), caller)
 
 
 def _step(path: str, operation: str, summary: str, command: Any, status: int = 200) -> Write[Any]:

@@ -190,7 +190,15 @@ async def _dump(database: Database, copy: Path) -> Place:
         program = await _program("pg_dump", connection)
         snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
         found = await connection.fetchrow(PLACE)
-        how = ["--format=custom", *NOBODYS, f"--snapshot={snapshot}", f"--file={copy}", f"--dbname={url}"]
+        # With the policies, which show the service every row: without, only who owns the tables is let dump them.
+        how = [
+            "--format=custom",
+            "--enable-row-security",
+            *NOBODYS,
+            f"--snapshot={snapshot}",
+            f"--file={copy}",
+            f"--dbname={url}",
+        ]
         await _run(program, *how, **secret)
     assert found is not None
     return Place(*found)

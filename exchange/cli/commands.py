@@ -40,6 +40,7 @@ from exchange.imports.sources import Encoding
 from exchange.journal.callers import Caller
 from exchange.problems import Fault, Invalid, Problem, Unauthenticated, Unavailable
 from exchange.settings import MOST_WORKERS, LogFormat, LogLevel, Settings
+from exchange.tenancy import read_for
 from exchange.trades.commands import ApproveReversal
 from exchange.trades.queries import open_reversals
 from exchange.volume.commands import CloseMonth
@@ -249,7 +250,9 @@ def show_keys() -> None:
             caller = await place.caller()
             caller.admit_to(CreateKey)
             lines: list[KeyLine] = []
-            while page := await place.database.read(list_keys, caller.uscc, lines[-1].key.id if lines else None, PAGE):
+            while page := await read_for(
+                place.database, caller.uscc, list_keys, lines[-1].key.id if lines else None, PAGE
+            ):
                 lines += page
             return lines
 

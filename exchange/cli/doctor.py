@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import text
 from sqlmodel import Session, col, func, select
 
-from exchange import clock, logs, revisions
+from exchange import clock, logs, revisions, tenancy
 from exchange.access.callers import secret_hash
 from exchange.access.queries import caller_by_secret
 from exchange.cli.granting import VERSION_TABLE, models, service_may
@@ -302,6 +302,18 @@ async def grants(at: Setup) -> Found:
     return good("It may do what the service does, and no more.")
 
 
+async def members_limited(at: Setup) -> Found:
+    """Look whether the database itself limits what members read."""
+    if at.database.path is not None:
+        return skipped("SQLite has no roles.")
+    role = await at.database.find_member_role(tenancy.TABLES)
+    if role is None:
+        return doubtful(
+            "Only the service's own filter limits what members read.", "Run `exchange db grant`, and serve as its role."
+        )
+    return good(f"Members read as {role}.")
+
+
 async def triggers(at: Setup) -> Found:
     """Look whether the triggers that keep posted rows are there, and fire whatever a session says of its role."""
     if at.database.path is None:
@@ -400,6 +412,7 @@ CHECKS: Final = (
     Check("database role", humble, (ANSWERS,)),
     Check(SCHEMA, schema, (ANSWERS,)),
     Check("grants", grants, (SCHEMA,)),
+    Check("row security", members_limited, (SCHEMA,)),
     Check("triggers", triggers, (SCHEMA,)),
     Check("journal", head_right, (SCHEMA,)),
     Check("clock", clock_right, (SCHEMA,)),

@@ -77,19 +77,9 @@ def _offers() -> Any:  # a select of four tables
     )
 
 
-def _visible_to(company: str) -> ColumnElement[bool]:
-    return or_(col(Listing.state) == ListingState.LISTED, col(Member.uscc) == company)
-
-
-def find_offer(session: Session, listing_id: ListingId, company: str | None) -> Offer:
-    """Give a listing to who may see it: its owner, staff (`company` None), and other members while it is listed.
-
-    Raises NotFound.
-    """
-    query = _offers().where(Listing.id == listing_id)
-    if company is not None:
-        query = query.where(_visible_to(company))
-    row = session.exec(query).one_or_none()
+def find_offer(session: Session, listing_id: ListingId) -> Offer:
+    """Give a listing. Raises NotFound."""
+    row = session.exec(_offers().where(Listing.id == listing_id)).one_or_none()
     if row is None:
         raise unseen()
     return Offer(*row)
@@ -104,13 +94,9 @@ class OfferFilter:
     kind: ProductKind | None = None
 
 
-def list_offers(
-    session: Session, company: str | None, after: int | None, limit: int, which: OfferFilter
-) -> list[Offer]:
-    """List listings, the oldest first; to a company the listed ones and its own."""
+def list_offers(session: Session, after: int | None, limit: int, which: OfferFilter) -> list[Offer]:
+    """List listings, the oldest first."""
     query = _offers().order_by(col(Listing.id)).limit(limit)
-    if company is not None:
-        query = query.where(_visible_to(company))
     equal = {Listing.state: which.state, ProductVersion.sector: which.sector, DataProduct.kind: which.kind}
     query = query.where(*(col(column) == value for column, value in equal.items() if value is not None))
     if after is not None:

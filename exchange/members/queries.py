@@ -145,7 +145,7 @@ def _named(part: str) -> SelectOfScalar[MemberId]:
 
 def memberships(session: Session, company: str) -> Sequence[MemberId]:
     """List the memberships of a company, the oldest first: seldom more than one."""
-    return session.exec(ids_of(company).order_by(col(Member.id))).all()
+    return session.exec(select(col(Member.id)).where(Member.uscc == company).order_by(col(Member.id))).all()
 
 
 def first_ids(session: Session, walks: Sequence[SelectOfScalar[Any]], limit: int) -> list[int]:
@@ -158,11 +158,6 @@ def first_ids(session: Session, walks: Sequence[SelectOfScalar[Any]], limit: int
         return []
     pages = (sa_select(walk.order_by(*walk.selected_columns).limit(limit).subquery().c[0]) for walk in walks)
     return sorted(session.scalars(union(*pages)))[:limit]
-
-
-def ids_of(company: str) -> SelectOfScalar[MemberId]:
-    """Select the memberships of a company: the one place from which the filter of what is its own comes."""
-    return select(col(Member.id)).where(Member.uscc == company)
 
 
 def count_by_state(session: Session) -> dict[MemberState, int]:

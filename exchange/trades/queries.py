@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import ColumnElement, case, func, or_
+from sqlalchemy import ColumnElement, case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -18,7 +18,7 @@ from exchange.journal.tables import Event
 from exchange.ledger.posting import balance
 from exchange.ledger.tables import Account, AccountKind, Book
 from exchange.listings.tables import DataProduct, ProductVersion
-from exchange.members.queries import first_ids, ids_of, memberships
+from exchange.members.queries import first_ids, memberships
 from exchange.members.tables import Member
 from exchange.money import Money
 from exchange.problems import Fault, Invalid, unseen
@@ -55,17 +55,9 @@ def _deals() -> Any:  # a select of three tables
     )
 
 
-def own(company: str) -> ColumnElement[bool]:
-    """Select the trades to which a company is a party."""
-    return or_(*(column.in_(ids_of(company)) for column, _, _ in SIDES.values()))
-
-
-def find_trade(session: Session, trade_id: TradeId, company: str | None) -> Deal:
-    """Give a trade to its parties and to staff (`company` None). Raises NotFound."""
-    query = _deals().where(Trade.id == trade_id)
-    if company is not None:
-        query = query.where(own(company))
-    row = session.exec(query).one_or_none()
+def find_trade(session: Session, trade_id: TradeId) -> Deal:
+    """Give a trade. Raises NotFound."""
+    row = session.exec(_deals().where(Trade.id == trade_id)).one_or_none()
     if row is None:
         raise unseen()
     return Deal(*row)

@@ -39,6 +39,57 @@ POSITIONED = {
 FROZEN = ("trade_is_frozen", "trade_is_kept")
 CORRECTABLE = ("purpose", "contract_number", "delivery_terms")
 
+COMPANY = "current_setting('exchange.company', true)"
+OWN = f"ARRAY(SELECT m.id FROM member m WHERE m.uscc = {COMPANY})"
+"""Asked once for a statement."""
+OWN_VALUES = f"ARRAY(SELECT CAST(m.id AS TEXT) FROM member m WHERE m.uscc = {COMPANY})"
+OF_PARTIES = f"buyer_id = ANY ({OWN}) OR seller_id = ANY ({OWN})"
+OF_EITHER_SIDE = f"dimension IN ('buyer', 'seller') AND value = ANY ({OWN_VALUES})"
+OF_OWN_KEY = f"(SELECT k.uscc FROM api_key k WHERE k.id = key_id) = {COMPANY}"
+NONE = "false"
+
+# Scalar subqueries, and no EXISTS, which a planner may choose to answer by reading a whole table once.
+SEEN = {
+    "account": f"owner_id = ANY ({OWN})",
+    "api_key": f"uscc = {COMPANY}",
+    "assessment": NONE,
+    "batch": "true",
+    "closed_month": NONE,
+    "closing": NONE,
+    "company": NONE,
+    "contract": NONE,
+    "correction": NONE,
+    "data_product": f"owner_id = ANY ({OWN}) "
+    "OR (SELECT l.state FROM listing l WHERE l.id = data_product.current_listing_id) = 'listed'",
+    "entry": NONE,
+    "event": "position = 1 OR (SELECT true FROM party_event p WHERE p.position = event.position "
+    f"AND p.member_id = ANY ({OWN}) LIMIT 1)",
+    "head": NONE,
+    "idempotency": NONE,
+    "key_terms": OF_OWN_KEY,
+    "key_use": OF_OWN_KEY,
+    "listing": f"state = 'listed' OR owner_id = ANY ({OWN})",
+    "listing_history": NONE,
+    "mandate": f"principal_uscc = {COMPANY} OR agent_uscc = {COMPANY}",
+    "member": f"state IN ('active', 'suspended', 'withdrawn', 'expelled') OR uscc = {COMPANY}",
+    "member_history": NONE,
+    "member_term": "(SELECT true FROM member m WHERE m.id = member_term.member_id)",
+    "monthly_rollup": OF_EITHER_SIDE,
+    "office": NONE,
+    "party_counter": NONE,
+    "party_event": f"member_id = ANY ({OWN})",
+    "person": NONE,
+    "personal_datum": NONE,
+    "product_version": "(SELECT p.owner_id FROM data_product p WHERE p.id = product_version.product_id) "
+    f"= ANY ({OWN}) OR (SELECT true FROM listing l WHERE l.version_id = product_version.id AND l.state = 'listed' LIMIT 1)",
+    "proposal": NONE,
+    "rollup": OF_EITHER_SIDE,
+    "trade": OF_PARTIES,
+    "transfer": NONE,
+    "volume_entry": OF_PARTIES,
+}
+"""By table, the rows that a company sees of it, through the role of members (PostgreSQL)."""
+
 # Whatever order the statements of a batch come in: what this transaction itself made is not the past. The schema is named, not looked
 # for at each call: so the plan is kept.
 REFUSE_PAST = """
@@ -104,6 +155,7 @@ def upgrade() -> None:
     for table, *columns in INDEXES:
         op.create_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table, columns)
     _guard()
+    _limit()
 
 
 def downgrade() -> None:
@@ -113,10 +165,34 @@ def downgrade() -> None:
         if rows:
             raise RuntimeError(f"{rows} {lost}, which would be lost. Revision 0003 has no place for them.")
     _unguard()
+    _unlimit()
     for table, *columns in INDEXES:
         op.drop_index(op.f(f"ix_{table}_{'_'.join(columns)}"), table)
     for table in ("mandate", "key_use", "key_terms"):
         op.drop_table(table)
+
+
+def _limit() -> None:
+    """Limit what the role of members sees. It need not exist: policies that named it could not be restored where it does not."""
+    if not _postgres():
+        return
+    for table, seen in SEEN.items():
+        op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
+        op.execute(f"CREATE POLICY all_rows ON {table} USING (true) WITH CHECK (true)")
+        op.execute(
+            f"CREATE POLICY of_one_company ON {table} AS RESTRICTIVE FOR SELECT "
+            f"USING (right(CURRENT_USER, 7) <> '_member' OR ({seen}))"
+        )
+
+
+def _unlimit() -> None:
+    """Show the role all that it is granted."""
+    if not _postgres():
+        return
+    for table in SEEN:
+        op.execute(f"DROP POLICY of_one_company ON {table}")
+        op.execute(f"DROP POLICY all_rows ON {table}")
+        op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
 
 
 def _guard() -> None:
