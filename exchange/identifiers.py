@@ -44,7 +44,8 @@ SHA256_RULE: Final = "must be a SHA-256 in 64 lower-case hexadecimal digits"
 
 DIGITS: Final = 12
 _ID: Final = re.compile(rf"[a-z]{{3}}_([0-9]{{{DIGITS}}})", re.ASCII)
-_USCC: Final = re.compile(r"[0-9A-HJ-NP-RT-UW-Y]{18}", re.ASCII)
+USCC_PATTERN: Final = "[0-9A-HJ-NP-RT-UW-Y]{18}"
+_USCC: Final = re.compile(USCC_PATTERN, re.ASCII)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 

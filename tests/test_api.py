@@ -1,6 +1,7 @@
 """The service over HTTP: the whole story of trades, lists, statements, batches, the document, and what it does when all goes wrong."""
 
 import asyncio
+import importlib
 import json
 import logging
 import re
@@ -802,6 +803,8 @@ def test_what_is_no_request_passes_by(sqlite_door: Door) -> None:
 
 
 def test_every_problem_has_a_title_and_a_name_of_its_own() -> None:
+    importlib.import_module("exchange.cli")  # where some of them are
+
     def all_of(kind: type[Problem]) -> list[type[Problem]]:
         return [kind, *(one for sub in kind.__subclasses__() for one in all_of(sub))]
 

@@ -15,6 +15,7 @@ from exchange.api.problems import MEDIA_TYPE, ProblemShape
 from exchange.api.shapes import USCC_EXAMPLE, Done, Rehearsed
 from exchange.api.sheets import CSV_TYPE
 from exchange.api.trades import NEW_TRADE, NewTrade
+from exchange.identifiers import USCC_PATTERN
 
 REFERENCE: Final = "#/components/schemas/{model}"
 
@@ -89,7 +90,7 @@ ACTING_FOR_HEADER: Final = {
     "in": "header",
     "required": False,
     "description": "The code (uscc) of the member for which you act as its agent; it has given you a mandate that covers this.",
-    "schema": {"type": "string", "examples": [USCC_EXAMPLE]},
+    "schema": {"type": "string", "pattern": f"^{USCC_PATTERN}$", "examples": [USCC_EXAMPLE]},
 }
 REPLAYED: Final = {
     "Idempotency-Replayed": {
