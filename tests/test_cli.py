@@ -128,8 +128,7 @@ def test_members_keys_name_the_company(line: CommandLine) -> None:
     assert "check character" in line.refused(3, *member, "--member", "91430100")
 
 
-def test_keys_are_listed_with_what_they_are_restricted_to(line: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+def test_keys_are_listed_with_what_they_are_restricted_to(line: CommandLine) -> None:
     line.a_key()
     auditor = line(
         "keys", "create", "--role", "auditor", "--person", "陈", "--scope", "read", "--expires", "2030-12-31"

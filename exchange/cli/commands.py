@@ -11,7 +11,8 @@ from typing import Annotated, Final
 
 import orjson
 import typer
-from rich.table import Table
+from rich.console import Console
+from rich.table import Column, Table
 
 from exchange import clock, logs, revisions
 from exchange.access.callers import SECRET_LENGTH, secret_hash, written_secret
@@ -55,6 +56,8 @@ app = typer.Typer(
 )
 database_app = typer.Typer(help="The database's schema, and who may do what in it.", no_args_is_help=True)
 PAGE: Final = 500
+PIPED_WIDTH: Final = 240
+"""So wide is a table for who reads it line by line."""
 keys_app = typer.Typer(help="API keys.", no_args_is_help=True)
 import_app = typer.Typer(
     help="Old records from CSV, NDJSON and Excel files; the acting operator's key is in EXCHANGE_KEY.",
@@ -257,7 +260,9 @@ def show_keys() -> None:
             return lines
 
     today = clock.business_day(clock.now())
-    table = Table("key", "name", "role", "company", "person", "scopes", "expires on", "state", "last used")
+    heads = ("key", "name", "role", "company", "person", "scopes", "expires on", "state", "last used")
+    # Nothing is cut off: an id is there to be copied.
+    table = Table(*(Column(head, overflow="fold", no_wrap=head == "key") for head in heads))
     for line in wait(work()):
         key, terms = line.key, line.terms
         ids = written_id(Prefix.KEY, key.id), written_id(Prefix.PERSON, key.person_id)
@@ -265,7 +270,7 @@ def show_keys() -> None:
         used = line.used_at and instant_text(line.used_at)
         shown = (name, key.role, key.uscc, ids[1], ", ".join(scopes or ("all",)), end, line.state(today), used)
         table.add_row(ids[0], *(str(value or "") for value in shown))
-    console.print(table)
+    (console if console.file.isatty() else Console(width=PIPED_WIDTH)).print(table)
 
 
 @keys_app.command("revoke")
