@@ -49,7 +49,7 @@ from exchange.listings.commands import (
 )
 from exchange.listings.states import ListingState
 from exchange.listings.tables import DataGrade, DataProduct, ProductKind
-from exchange.members.commands import RecordMember
+from exchange.members.commands import RecordMember, StillOpen, WithdrawMember
 from exchange.members.standing import DateWrong
 from exchange.members.states import MemberState
 from exchange.members.tables import Member
@@ -59,6 +59,7 @@ from exchange.trades import rules
 from exchange.trades.commands import (
     ApproveFiling,
     BuyerWrong,
+    CancelTrade,
     ConfirmedAlready,
     ConfirmTrade,
     MonthClosed,
@@ -93,6 +94,22 @@ def set_row(exchange: Exchange, model: type, key: object, **values: object) -> N
 def forget(exchange: Exchange) -> None:
     """Let the journal load anew what it kept in memory."""
     exchange.store._kept.forget()  # type: ignore[attr-defined]  # each store has it
+
+
+# Members
+
+
+def test_a_member_with_an_open_trade_does_not_leave_and_does_once_it_is_over(exchange: Exchange) -> None:
+    sale = exchange.a_trade(TradeState.PROPOSED)
+    leave = WithdrawMember(sale.buyer.id, "as it should be")
+    before = exchange.dump()
+
+    with refused(StillOpen):
+        exchange.do(leave, sale.buyer.by)
+
+    assert exchange.dump() == before
+    exchange.do(CancelTrade(sale.id, "as it should be"), sale.buyer.by)
+    assert exchange.do(leave, sale.buyer.by)["state"] == MemberState.WITHDRAWN
 
 
 # Sums

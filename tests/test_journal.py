@@ -728,6 +728,28 @@ def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWor
     assert work.asks() == [Insert(schema, [row])]
 
 
+def test_a_list_that_is_loaded_has_what_the_batch_has_made_for_it_and_nothing_of_another(work: UnitOfWork) -> None:
+    schema, by = schema_of(MemberHistory), ("member_id",)
+
+    def add(member_id: int, position: int) -> MemberHistory:
+        return work.insert(
+            MemberHistory,
+            position=position,
+            number=1,
+            member_id=MemberId(member_id),
+            fact=MemberFact.STATE,
+            value="active",
+            effective_on=MORNING.date(),
+        )
+
+    made, _ = add(7, 9), add(8, 10)
+    stored = (3, 1, 7, MemberFact.STATE, "submitted", MORNING.date())
+    work.put(schema, by, [7], [stored])
+
+    assert [line.position for line in work.all(MemberHistory, 7, by)] == [3, 9]
+    assert work.all(MemberHistory, 7, by)[1] is made
+
+
 def test_a_row_that_is_made_and_changed_is_told_once_as_it_came_out(work: UnitOfWork) -> None:
     company = work.insert(
         Company,

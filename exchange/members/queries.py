@@ -199,8 +199,6 @@ def personal_data_of(session: Session, member_id: MemberId) -> dict[str, str | N
 
 
 def person_data(session: Session, person_id: PersonId) -> dict[str, str | None]:
-    """Give for whom a person acts, and the name. Raises NotFound."""
-    person = session.get(Person, person_id)
-    if person is None:
-        raise unseen()
+    """Give for whom a person that there is acts, and the name."""
+    person = session.get_one(Person, person_id)
     return {"organisation": person.organisation, "name": person.name}
