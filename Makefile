@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_DATABASE := sqlite:///demo/exchange.db
 
-# In how many processes `make test` runs the tests: one more than there are processors, as many tests wait for a server or a disk.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# In how many processes `make test` runs the tests.
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 # What `make mutants` tries: all that it has not tried yet; with AGAIN='survived untested' also those in these states.
