@@ -484,20 +484,25 @@ def _revoke(door: Door) -> Wish:
     return Wish(f"/v1/keys/{written_id(Prefix.KEY, company.key_id)}", {}, door.operator, method="DELETE")
 
 
+METHOD_OF = {"readings": "POST", "data": "DELETE"}
+"""What is done with what is personal: it is looked at, or erased."""
+
+
 def _person(what: str) -> Callable[[Door], Wish]:
     def wish(door: Door) -> Wish:
         company = door.place.a_company()
         assert company.key_id is not None
         door.place.do(RevokeKey(company.key_id), door.place.operator())
         person = written_id(Prefix.PERSON, company.person_id or 0)
-        return Wish(f"/v1/persons/{person}/{what}", dict(REASON), door.operator)
+        return Wish(f"/v1/persons/{person}/{what}", dict(REASON), door.operator, method=METHOD_OF[what])
 
     return wish
 
 
 def _member_data(what: str) -> Callable[[Door], Wish]:
     def wish(door: Door) -> Wish:
-        return Wish(f"/v1/members/{mbr(door.place.a_member().id)}/{what}", dict(REASON), door.operator)
+        member = mbr(door.place.a_member().id)
+        return Wish(f"/v1/members/{member}/{what}", dict(REASON), door.operator, method=METHOD_OF[what])
 
     return wish
 
@@ -556,9 +561,9 @@ WRITES: dict[str, Callable[[Door], Wish]] = {
     "create_key": _create_key,
     "revoke_key": _revoke,
     "read_person": _person("readings"),
-    "erase_person": _person("erasure"),
+    "erase_person": _person("data"),
     "read_member_data": _member_data("readings"),
-    "erase_member_data": _member_data("erasure"),
+    "erase_member_data": _member_data("data"),
     "grant_mandate": _grant,
     "end_mandate": _end_mandate,
 }

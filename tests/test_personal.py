@@ -74,22 +74,20 @@ def test_an_erased_name_is_nowhere_and_what_the_person_did_stays(door: Door) -> 
     place = door.place
     company = place.a_company(person=NAME)
     door.ask("POST", "/v1/members", door.of(company, NAME), application() | {"uscc": company.uscc})
-    path = f"/v1/persons/{prs(company.person_id)}/erasure"
+    path = f"/v1/persons/{prs(company.person_id)}/data"
 
-    refused(door.ask("POST", path, door.operator, {"reason": FOR}), 409, "keys-live")
+    refused(door.ask("DELETE", path, door.operator, {"reason": FOR}), 409, "keys-live")
     for key in [one.id for one in place.records(ApiKey) if one.person_id == company.person_id]:
         place.do(RevokeKey(key), place.operator())
     commitment = next(one.name_commitment for one in place.records(Person) if one.id == company.person_id)
-    assert door.post(path, door.operator, {"reason": FOR})["state"] == "erased"
+    assert door.ask("DELETE", path, door.operator, {"reason": FOR}).json()["state"] == "erased"
 
     [row] = [one for one in place.records(Person) if one.id == company.person_id]
     assert (row.name, row.salt, row.name_commitment) == (None, None, commitment)
     assert NAME not in repr(place.dump())
     assert [finding for finding in place.read(integrity.check) if finding.offending] == []
-    refused(door.ask("POST", path, door.operator, {"reason": FOR}), 409, "erased-already")
-    refused(
-        door.ask("POST", path.replace("erasure", "readings"), door.operator, {"reason": FOR}), 409, "erased-already"
-    )
+    refused(door.ask("DELETE", path, door.operator, {"reason": FOR}), 409, "erased-already")
+    refused(door.ask("POST", path.replace("data", "readings"), door.operator, {"reason": FOR}), 409, "erased-already")
     events = door.get("/v1/events", door.operator, person=prs(company.person_id))["data"]
     assert {event["person"] for event in events} == {prs(company.person_id)}
 
@@ -98,12 +96,12 @@ def test_a_member_is_erased_with_all_that_was_ever_given(door: Door) -> None:
     party = door.place.a_member()
     path = f"/v1/members/{mbr(party.id)}"
 
-    door.post(f"{path}/erasure", door.operator, {"reason": FOR})
+    assert door.ask("DELETE", f"{path}/data", door.operator, {"reason": FOR}).status_code == 200
 
     assert {(one.value, one.salt) for one in door.place.records(PersonalDatum)} == {(None, None)}
     assert [finding for finding in door.place.read(integrity.check) if finding.offending] == []
-    for what in ("erasure", "readings"):
-        refused(door.ask("POST", f"{path}/{what}", door.operator, {"reason": FOR}), 409, "erased-already")
+    for method, what in (("DELETE", "data"), ("POST", "readings")):
+        refused(door.ask(method, f"{path}/{what}", door.operator, {"reason": FOR}), 409, "erased-already")
 
 
 def test_a_person_of_the_same_name_is_another_person_after_an_erasure(sqlite_url: str) -> None:

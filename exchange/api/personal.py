@@ -53,7 +53,8 @@ ROUTES: Final[list[Route]] = [
         look=person_data,
     ),
     Write(
-        path="/persons/{id}/erasure",
+        path="/persons/{id}/data",
+        method="DELETE",
         operation="erase_person",
         summary="Erase a person's name: what the person did stays under the number",
         commands=(ErasePerson,),
@@ -72,7 +73,8 @@ ROUTES: Final[list[Route]] = [
         look=personal_data_of,
     ),
     Write(
-        path="/members/{id}/erasure",
+        path="/members/{id}/data",
+        method="DELETE",
         operation="erase_member_data",
         summary="Erase a member's legal representative and contact, the former ones too",
         commands=(EraseMemberData,),
