@@ -45,7 +45,7 @@ from exchange.api.rates import Rates
 from exchange.api.reception import Reception, places
 from exchange.api.uses import Uses
 from exchange.database import Database
-from exchange.journal.journal import Journal
+from exchange.journal.journal import Journal, look_less_often
 from exchange.journal.opening import open_store
 from exchange.journal.queries import present
 from exchange.settings import Settings
@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 figures.queue_is(lambda: journal.waiting)
                 rates, uses = Rates(chosen.rate_per_key, chosen.rate_per_address), Uses(database, clock.now)
                 app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), rates, uses)
+                look_less_often()
                 writing = asyncio.create_task(uses.keep_writing())
                 yield
                 writing.cancel()

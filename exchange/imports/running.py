@@ -19,7 +19,7 @@ from exchange.journal.batch import KeyReused
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Answer, Command, Job
 from exchange.journal.events import canonical
-from exchange.journal.journal import Defect, Journal, in_turns
+from exchange.journal.journal import Defect, Journal, in_turns, look_less_often
 from exchange.problems import Problem, Unavailable
 from exchange.texts import is_formula
 
@@ -126,6 +126,7 @@ async def run(
     """
     report = Report(dry_run=journal is None)
     whole = False
+    look_less_often()
     with rows_of(path, kind.columns, encoding) as opened:
         report.expected = opened.expected
         refusals = Refusals(path, opened.head)
