@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import re
 import signal
 from collections.abc import Iterator
 from itertools import count
@@ -15,6 +14,7 @@ import structlog
 from cluster import REMEDY, Cluster, binaries, cluster
 from doors import Door, opened
 from hypothesis import HealthCheck, Phase, settings
+from serving import ISSUED
 
 from exchange.database import Database
 from exchange.revisions import upgrade
@@ -52,10 +52,6 @@ def _own_log() -> Iterator[None]:
         root.handlers[:] = before
         root.setLevel(levels[0])
         own.setLevel(levels[1])
-
-
-ISSUED = re.compile("exk_[0-9a-f]{72}")
-"""What every key that is issued anywhere in these tests looks like."""
 
 
 @pytest.fixture(autouse=True)

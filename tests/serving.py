@@ -21,6 +21,9 @@ from exchange.access.callers import secret_hash, written_secret
 from exchange.access.commands import CreateKey
 from exchange.access.tables import Role
 
+ISSUED = re.compile("exk_[0-9a-f]{72}")
+"""What every key that is issued anywhere in these tests looks like."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -55,7 +58,7 @@ def served(url: str, folder: Path, *arguments: str, **settings: str) -> Iterator
             yield Served(running, first.split()[2], log)
         finally:
             running.kill()
-            assert not re.search(rb"exk_[0-9a-f]{72}", log.read_bytes()), "a key is in the server's log"
+            assert not ISSUED.search(log.read_text(encoding="utf-8", errors="replace")), "a key is in the server's log"
 
 
 def a_secret(place: Exchange, role: Role, person: str = "Li", uscc: str | None = None) -> str:

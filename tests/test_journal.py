@@ -702,24 +702,26 @@ def test_who_asks_for_what_is_not_loaded_is_told_what(work: UnitOfWork) -> None:
     assert third.value.args == ("Batch", ("last",))
 
 
+def a_line(work: UnitOfWork, member_id: MemberId, position: int, number: int = 1) -> MemberHistory:
+    """Make a line of a member's history."""
+    return work.insert(
+        MemberHistory,
+        position=position,
+        number=number,
+        member_id=member_id,
+        fact=MemberFact.STATE,
+        value="active",
+        effective_on=MORNING.date(),
+    )
+
+
 def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWork) -> None:
     schema, by = schema_of(MemberHistory), ("member_id",)
     work.put(schema, by, [7], [])
 
-    def add(number: int) -> MemberHistory:
-        return work.insert(
-            MemberHistory,
-            position=9,
-            number=number,
-            member_id=MemberId(7),
-            fact=MemberFact.STATE,
-            value="active",
-            effective_on=MORNING.date(),
-        )
-
-    row = add(1)
+    row = a_line(work, MemberId(7), 9)
     mark = work.mark()
-    add(2)
+    a_line(work, MemberId(7), 9, 2)
     work.take_back(mark)
 
     assert work.all(MemberHistory, 7, by) == [row]
@@ -731,18 +733,7 @@ def test_a_row_that_is_taken_back_is_in_no_list_and_under_no_key(work: UnitOfWor
 def test_a_list_that_is_loaded_has_what_the_batch_has_made_for_it_and_nothing_of_another(work: UnitOfWork) -> None:
     schema, by = schema_of(MemberHistory), ("member_id",)
 
-    def add(member_id: int, position: int) -> MemberHistory:
-        return work.insert(
-            MemberHistory,
-            position=position,
-            number=1,
-            member_id=MemberId(member_id),
-            fact=MemberFact.STATE,
-            value="active",
-            effective_on=MORNING.date(),
-        )
-
-    made, _ = add(7, 9), add(8, 10)
+    made, _ = a_line(work, MemberId(7), 9), a_line(work, MemberId(8), 10)
     stored = (3, 1, 7, MemberFact.STATE, "submitted", MORNING.date())
     work.put(schema, by, [7], [stored])
 
