@@ -13,11 +13,16 @@ from exchange.identifiers import KeyId, PersonId
 from exchange.journal.callers import Caller
 from exchange.journal.commands import Command
 from exchange.journal.work import Need, Needs, UnitOfWork
-from exchange.problems import Forbidden, Unauthenticated
+from exchange.problems import Unauthenticated
 
 PREFIX: Final = "exk_"
 SECRET_LENGTH: Final = 32
 CHECKSUM_DIGITS: Final = 8
+
+
+def is_over(expires_on: date | None, today: date) -> bool:
+    """Tell whether the last day on which a key opens anything is over; one without an end never is."""
+    return expires_on is not None and expires_on < today
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ class KeyHolder(Caller):
 
     def has_ended(self, today: date) -> bool:
         """Tell whether the key's last day is over."""
-        return self.expires_on is not None and self.expires_on < today
+        return is_over(self.expires_on, today)
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the key."""
@@ -49,8 +54,7 @@ class KeyHolder(Caller):
 
     def admit_to(self, command: type[Command]) -> None:
         """Refuse a role, or a key, that is not for such commands. Raises Forbidden, ScopeMissing."""
-        if self.role not in command.allowed:
-            raise Forbidden(f"The role {self.role} does not do this.")
+        Caller.admit_to(self, command)
         if self.scopes is not None:
             require(self.scopes, scope_of(command))
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Final
 
-from exchange.access.callers import KeyHolder
+from exchange.access.callers import KeyHolder, is_over
 from exchange.access.scopes import ScopeMissing
 from exchange.access.tables import OFFICE_ID, SCOPES_OF, ApiKey, KeyState, KeyTerms, Office, Person, Role, Scope
 from exchange.identifiers import USCC_RULE, KeyId, PersonId, Prefix, is_uscc, written_id
@@ -115,7 +115,7 @@ class CreateKey(Command):
         office = work.find(Office, OFFICE_ID)
         if work.caller.role == SYSTEM_ROLE and (office is not None or self.role is not Role.OPERATOR):
             raise OperatorsExist("There are operators already." if office else "The first key must be an operator's.")
-        if self.expires_on is not None and self.expires_on < work.today:
+        if is_over(self.expires_on, work.today):
             raise KeyWrong("It would open nothing.", Fault("/expires_on", "must be today or later"))
         known = work.find(Person, self._person_key, BY_NAME)
         if known is not None and self._live_keys(work, known) >= LIVE_LIMIT:
@@ -163,7 +163,7 @@ class CreateKey(Command):
             for key in work.all(ApiKey, person.id, BY_PERSON)
             if key.role is self.role and key.state is KeyState.ACTIVE
         }
-        return sum(not (terms and terms.expires_on and terms.expires_on < work.today) for terms in ends.values())
+        return sum(terms is None or not is_over(terms.expires_on, work.today) for terms in ends.values())
 
     def _new_person(self, work: UnitOfWork) -> Person:
         organisation, name = self._person_key

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.orm import load_only
 from sqlmodel import Session, col, select
 
-from exchange.access.callers import KeyHolder, caller_of
+from exchange.access.callers import KeyHolder, caller_of, is_over
 from exchange.access.tables import OFFICE_ID, ApiKey, KeyState, KeyTerms, KeyUse, Office
 from exchange.columns import UtcDateTime
 from exchange.identifiers import KeyId
@@ -55,7 +55,7 @@ class KeyLine:
 
     def state(self, today: date) -> str:
         """Say whether it opens anything: `active`, `revoked`, or `expired`."""
-        over = self.terms is not None and self.terms.expires_on is not None and self.terms.expires_on < today
+        over = self.terms is not None and is_over(self.terms.expires_on, today)
         return "expired" if over and self.key.state is KeyState.ACTIVE else str(self.key.state)
 
 

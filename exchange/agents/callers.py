@@ -3,12 +3,13 @@
 from dataclasses import dataclass, replace
 
 from exchange.access.callers import KeyHolder
-from exchange.agents.rules import AgentInvolved, MandateRests, NoMandate, StepNotMandated, group, in_force
+from exchange.agents.rules import AgentInvolved, MandateRests, NoMandate, StepNotMandated, in_force
 from exchange.agents.steps import STEP_OF
 from exchange.agents.tables import Mandate
 from exchange.journal.commands import Command
 from exchange.journal.events import NewEvent
 from exchange.journal.work import Need, Needs, UnitOfWork
+from exchange.members.standing import group
 from exchange.members.states import MemberState
 from exchange.members.tables import Member
 

@@ -5,7 +5,6 @@ from datetime import date, timedelta
 from typing import Final
 
 from exchange.agents.tables import Mandate, MandateState, MandateStep
-from exchange.members.tables import Member
 from exchange.problems import Conflict, Fault, Forbidden, Invalid
 
 LONGEST_DAYS: Final = 3 * 366
@@ -69,8 +68,3 @@ def check_end(today: date, ends_on: date) -> None:
 def in_force(mandate: Mandate, day: date) -> bool:
     """Tell whether a mandate holds on a business day."""
     return mandate.state is MandateState.ACTIVE and day <= mandate.ends_on
-
-
-def group(member: Member) -> str:
-    """Give the code of a member's group."""
-    return member.group_parent_uscc or member.uscc

@@ -211,10 +211,14 @@ def request_hash(request: Request, canonical: bytes) -> bytes:
     return hashlib.sha256(asked + canonical).digest()
 
 
-def respond(answer: Answer) -> Response:
-    """Answer with what was committed, and say whether it was before."""
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else None
-    return Response(answer.body, status_code=answer.status, media_type="application/json", headers=headers)
+def respond(answer: Answer, beside: dict[str, Any] | None = None) -> Response:
+    """Answer with what was committed, say whether it was before, and tell, beside it, what is kept neither here nor on the way."""
+    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+    body: str | bytes = answer.body
+    if beside is not None:
+        body = orjson.dumps(orjson.loads(answer.body) | beside)
+        headers["Cache-Control"] = "no-store"
+    return Response(body, status_code=answer.status, media_type="application/json", headers=headers)
 
 
 def json_response(value: BaseModel | dict[str, Any], status: int = 200) -> Response:
@@ -296,7 +300,12 @@ class Write(Generic[B]):
         command = self.make(asked.body, number, asked.caller)
         if asked.dry:
             return await self.rehearse(request, asked, command)
-        return respond(await self.do(request, asked, command))
+        return await self.answered(request, number, await self.do(request, asked, command))
+
+    async def answered(self, request: Request, number: int, answer: Answer) -> Response:
+        """Answer with what the command answered; `number` is the id in the path."""
+        del request, number
+        return respond(answer)
 
     async def read(self, request: Request) -> Asked[B]:
         """Read a request. Raises Unauthenticated, RoleLacksRoute, Overloaded, Stopping, Malformed, FieldsWrong."""

@@ -4,7 +4,6 @@ import secrets
 from datetime import date
 from typing import Final
 
-import orjson
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
@@ -90,15 +89,7 @@ class CreateKeyRoute(Write[NewKey]):
         if asked.dry:
             return await self.rehearse(request, asked, command)
         answer = await self.do(request, asked, command)
-        response = respond(answer)
-        told = {"secret": None, "remedy": ROTATION_REMEDY} if answer.replayed else {"secret": secret}
-        return Response(
-            orjson.dumps(orjson.loads(answer.body) | told),
-            answer.status,
-            # Its length is that of what is stored, without the secret.
-            {name: value for name, value in response.headers.items() if name != "content-length"}
-            | {"Cache-Control": "no-store"},
-        )
+        return respond(answer, {"secret": None, "remedy": ROTATION_REMEDY} if answer.replayed else {"secret": secret})
 
 
 def shape_key(line: KeyLine, today: date) -> KeyShape:

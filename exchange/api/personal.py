@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
-from exchange.api.doors import Route, Write, office, path_id, respond
+from exchange.api.doors import Route, Write, office, respond
 from exchange.api.shapes import Reasoned
 from exchange.identifiers import MemberId, PersonId, Prefix
+from exchange.journal.commands import Answer
 from exchange.members.personal import EraseMemberData, ErasePerson, ReadMemberData, ReadPerson
 from exchange.members.queries import person_data, personal_data_of
 
@@ -22,23 +22,11 @@ class Reading(Write[Reasoned]):
 
     look: Callable[[Session, Any], dict[str, Any]] = person_data
 
-    async def __call__(self, request: Request) -> Response:
-        """Answer a request. The same request again is not answered with the data: each look has its own reason."""
-        asked = await self.read(request)
-        assert self.prefix is not None
-        number = path_id(request, self.prefix)
-        command = self.make(asked.body, number, asked.caller)
-        if asked.dry:
-            return await self.rehearse(request, asked, command)
-        answer = await self.do(request, asked, command)
+    async def answered(self, request: Request, number: int, answer: Answer) -> Response:
+        """Answer with the data. The same request again is not answered with it: each look has its own reason."""
         if answer.replayed:
-            response = respond(answer)
-        else:
-            data = await office(request).database.read(self.look, number)
-            told = orjson.loads(answer.body) | {"data": data}
-            response = Response(orjson.dumps(told), answer.status, media_type="application/json")
-        response.headers["Cache-Control"] = "no-store"
-        return response
+            return respond(answer, {})
+        return respond(answer, {"data": await office(request).database.read(self.look, number)})
 
 
 ROUTES: Final[list[Route]] = [

@@ -56,9 +56,8 @@ async def as_reader(
         return caller
     if not enough:
         raise ActingForWrong("This is not read for others.")
-    if not enough & await read_for(
-        database, caller.uscc, steps_held, principal, agent_for(caller, principal).agent_uscc, today()
-    ):
+    assert caller.uscc is not None, "only members act for others"
+    if not enough & await read_for(database, caller.uscc, steps_held, principal, caller.uscc, today()):
         raise NoMandate("There is none for what is asked, or it has ended.")
     # Cursors are bound to the holder: one that was given for one company is of no use for another.
     return replace(caller, holder=f"{caller.holder} for {principal}", uscc=principal)

@@ -38,6 +38,10 @@ class Caller:
     def admit(self, work: UnitOfWork, command: Command) -> None:
         """Refuse what this caller may not do, or no longer: under the head's lock, before anything is replayed or decided."""
         del work
+        self.admit_to(type(command))
+
+    def admit_to(self, command: type[Command]) -> None:
+        """Refuse who is not for such commands. Raises Forbidden."""
         if self.role not in command.allowed:
             raise Forbidden(f"The role {self.role} does not do this.")
 

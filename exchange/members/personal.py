@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from exchange.access.commands import BY_PERSON
 from exchange.access.tables import ApiKey, KeyState, Person
 from exchange.identifiers import MemberId, PersonId, Prefix, written_id
 from exchange.journal.commands import Command, Result
@@ -14,7 +15,6 @@ from exchange.problems import Conflict, Fault
 
 REASON_AT_LEAST: Final = 4
 """So many characters, in Chinese a short phrase: less says nothing."""
-BY_PERSON: Final = ("person_id",)
 
 
 class KeysLive(Conflict):

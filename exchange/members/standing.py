@@ -50,10 +50,15 @@ def history_needed(work: UnitOfWork, member_ids: Iterable[MemberId], day: date) 
     return [Need(MemberHistory, member.id, BY_MEMBER) for member in members if member and day < member.changed_on]
 
 
+def group(member: Member) -> str:
+    """Give the code of a member's present group: its parent's, or its own."""
+    return member.group_parent_uscc or member.uscc
+
+
 def standing(work: UnitOfWork, member: Member, day: date) -> Standing:
     """Say how a member stood on a day; needs `history_needed`."""
     if day >= member.changed_on:
-        return Standing(member.state, member.region_code, member.group_parent_uscc or member.uscc)
+        return Standing(member.state, member.region_code, group(member))
     return standing_on(day, member.uscc, work.all(MemberHistory, member.id, BY_MEMBER))
 
 
