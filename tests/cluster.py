@@ -148,3 +148,22 @@ def cluster(*, durable: bool = False, within: Path = Path("/tmp")) -> Iterator[C
                 made.stop("immediate")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def standby(of: Cluster) -> Iterator[Cluster]:
+    """Run a cluster that follows another one, and answers whoever only reads."""
+    home = Path(tempfile.mkdtemp(prefix="exchange-pg-", dir="/tmp"))
+    try:
+        if of.user:
+            shutil.chown(home, of.user)
+        made = Cluster(of.bin, home / "data", free_port(), FAST, of.user)
+        source = f"host=127.0.0.1 port={of.port} user=postgres"
+        made.run(of.bin / "pg_basebackup", "-D", made.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "-N")
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop("immediate")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
