@@ -159,7 +159,9 @@ def standby(of: Cluster) -> Iterator[Cluster]:
             shutil.chown(home, of.user)
         made = Cluster(of.bin, home / "data", free_port(), FAST, of.user)
         source = f"host=127.0.0.1 port={of.port} user=postgres"
-        made.run(of.bin / "pg_basebackup", "-D", made.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "-N")
+        # Beside the server itself, of which PATH may name only a link.
+        copy = (of.bin / "postgres").resolve().parent / "pg_basebackup"
+        made.run(copy, "-D", made.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "-N")
         made.start()
         try:
             yield made

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, TypeVar
 
-import asyncpg
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoneFree
@@ -40,8 +39,8 @@ PATIENCE_S: Final = 5.0
 """So long an answer of the replica is waited for: it may be gone without a farewell."""
 BELIEF_S: Final = 60.0
 """So long it is believed that it is a replica, before that is looked at again."""
-CONFLICTED: Final = "40"
-"""The class of PostgreSQL's error codes with which a standby ends a read that would keep it from following."""
+UNSERVED: Final = ("28", "3D", "40")
+"""Classes of PostgreSQL's error codes: who asks is not let in, there is no such database, a standby's read gave way to what it follows."""
 
 log = logging.getLogger(__name__)
 
@@ -146,12 +145,15 @@ class Replica:
     @asynccontextmanager
     async def _asked(self, patience_s: float) -> AsyncIterator[None]:
         """Ask a replica that is one, and not for long. Raises ReplicaAway."""
+        believed = False
         try:
             async with asyncio.timeout(patience_s):
                 await self._believe()
+                believed = True
                 yield
-        except (asyncpg.PostgresError, DBAPIError, NoneFree, OSError) as error:
-            if isinstance(error, DBAPIError) and not _is_lost(error):
+        except (DBAPIError, NoneFree, OSError) as error:
+            # Of what is no replica nothing need be right; of one, what a question is answered is the question's affair.
+            if believed and isinstance(error, DBAPIError) and not _is_lost(error):
                 raise
             self._believed_until = 0.0
             self._failures.inc()
@@ -170,8 +172,8 @@ class Replica:
 
 
 def _is_lost(error: DBAPIError) -> bool:
-    """Tell whether a read of a replica failed because it is away, or had to give way to what it follows."""
-    return is_away(error) or str(getattr(error.orig, "sqlstate", "")).startswith(CONFLICTED)
+    """Tell whether a read of a replica failed because it is away, or for no reason of what was asked."""
+    return is_away(error) or str(getattr(error.orig, "sqlstate", "")).startswith(UNSERVED)
 
 
 @asynccontextmanager

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, func, select
@@ -379,7 +378,7 @@ async def replica(at: Setup) -> Found:
     try:
         async with asyncio.timeout(PATIENCE_S / 2):
             return await _follows(at.database, other)
-    except (OSError, asyncpg.PostgresError, SQLAlchemyError) as error:
+    except (OSError, SQLAlchemyError) as error:
         return wrong(
             f"It cannot be read, and figures get 503: {logs.words_of(error) or type(error).__name__}.",
             "Check EXCHANGE_READ_DATABASE_URL and that the replica runs; unset it to read figures where all is.",
