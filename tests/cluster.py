@@ -157,7 +157,8 @@ def standby(of: Cluster) -> Iterator[Cluster]:
     try:
         if of.user:
             shutil.chown(home, of.user)
-        made = Cluster(of.bin, home / "data", free_port(), FAST, of.user)
+        options = (*FAST, "wal_retrieve_retry_interval=100ms")
+        made = Cluster(of.bin, home / "data", free_port(), options, of.user)
         source = f"host=127.0.0.1 port={of.port} user=postgres"
         # Beside the server itself, of which PATH may name only a link.
         copy = (of.bin / "postgres").resolve().parent / "pg_basebackup"

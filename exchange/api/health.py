@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from exchange.api.doors import json_response, office
 from exchange.api.metrics import metrics
-from exchange.api.replica import position_of
 from exchange.journal.journal import Stopping
 from exchange.journal.queries import present
 from exchange.problems import Unavailable
@@ -60,5 +59,5 @@ async def ready(request: Request) -> Response:
     replica = office(request).replica
     if replica is not None:
         # A replica that is away is told, and no more: nothing but figures needs it.
-        told["replica_position"] = await position_of(replica, PATIENCE_S)
+        told["replica_position"] = await replica.position_within(PATIENCE_S)
     return json_response(told)

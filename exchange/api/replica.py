@@ -101,6 +101,7 @@ class Replica:
         self._watch = HeadWatch(replica, LOOK_S)
         self._believed_until = 0.0
         self._waiting = 0
+        self._looking: asyncio.Task[int | None] | None = None
         self._reached = Gauge(
             "exchange_replica_position", "The last position that was seen on the replica", registry=registry
         )
@@ -114,19 +115,37 @@ class Replica:
         Raises MomentUnknown, ReplicaBehind, ReplicaAway.
         """
         try:
-            async with self._asked(PATIENCE_S):
+            async with self._asked():
                 return await self._replica.read(figures, known_at)
         except MomentUnknown:
             # Nobody waits for what there is nowhere: then this is the answer, too.
             moment = await self._database.read(moment_at, known_at)
         await self._reach(moment.position)
-        async with self._asked(PATIENCE_S):
+        async with self._asked():
             return await self._replica.read(figures, moment.position)
 
-    async def position(self, patience_s: float) -> int:
-        """Say how far it has come. Raises ReplicaAway."""
-        async with self._asked(patience_s):
-            position = await self._watch.position()
+    async def position_within(self, patience_s: float) -> int | None:
+        """Say how far it has come; None where it does not answer in that time, or is none. Whoever asks meanwhile waits for the same look."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        # Not cancelled: to leave a connection that says nothing takes seconds by itself.
+        done, _ = await asyncio.wait({self._looking}, timeout=patience_s)
+        return self._looking.result() if done else None
+
+    async def close(self) -> None:
+        """End what is under way, and close all connections."""
+        looking = [] if self._looking is None else [self._looking]
+        for one in looking:
+            one.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+        await self._replica.close()
+
+    async def _look(self) -> int | None:
+        try:
+            async with self._asked():
+                position = await self._watch.position()
+        except ReplicaAway:
+            return None
         self._reached.set(position)
         return position
 
@@ -135,7 +154,7 @@ class Replica:
             raise ReplicaBehind(f"It has not come to position {position}, and too many wait for it.")
         self._waiting += 1
         try:
-            async with self._asked(PATIENCE_S):
+            async with self._asked():
                 reached = await self._watch.wait(position - 1, time.monotonic() + WAIT_S, lambda: False)
         finally:
             self._waiting -= 1
@@ -143,11 +162,11 @@ class Replica:
             raise ReplicaBehind(f"It has not come to position {position}.")
 
     @asynccontextmanager
-    async def _asked(self, patience_s: float) -> AsyncIterator[None]:
+    async def _asked(self) -> AsyncIterator[None]:
         """Ask a replica that is one, and not for long. Raises ReplicaAway."""
         believed = False
         try:
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(PATIENCE_S):
                 await self._believe()
                 believed = True
                 yield
@@ -185,21 +204,13 @@ async def replica_opened(
     if found is None:
         yield None
         return
+    replica = Replica(database, found, registry)
+    log.info("Figures are read from %s.", found)
     try:
-        replica = Replica(database, found, registry)
-        log.info("Figures are read from %s.", found)
-        await position_of(replica, PATIENCE_S)
+        await replica.position_within(PATIENCE_S)
         yield replica
     finally:
-        await found.close()
-
-
-async def position_of(replica: Replica, patience_s: float) -> int | None:
-    """Say how far a replica has come; None where it does not answer, or is none."""
-    try:
-        return await replica.position(patience_s)
-    except ReplicaAway:
-        return None
+        await replica.close()
 
 
 async def read_figures(database: Database, replica: Replica | None, figures: Figures[T], known_at: Known) -> T:
