@@ -464,9 +464,10 @@ def test_the_doctor_says_whether_it_is_a_replica_and_how_far_it_is(
     assert looked_at(follower.source, None).verdict == "skipped"
     assert looked_at(follower.source, follower.url) == doctor.good(f"{follower.url} is at {position}.")
     assert "takes writes itself" in looked_at(follower.source, follower.source).said
-    assert "SQLite has no replicas" in looked_at(follower.source, "sqlite:///exchange.db").said
+    refused_at_start = looked_at(follower.source, "sqlite:///exchange.db")
+    assert (refused_at_start.verdict, refused_at_start.said[:6]) == ("wrong", "SQLite")
     nowhere = looked_at(follower.source, f"{follower.url}_of_nobody")
-    assert (nowhere.verdict, nowhere.said[:31]) == ("wrong", "It cannot be read, and figures ")
+    assert (nowhere.verdict, nowhere.said[:31]) == ("doubtful", "It cannot be read, and figures ")
 
     follower.pause()
     written(door)
@@ -479,4 +480,5 @@ def test_the_doctor_says_whether_it_is_a_replica_and_how_far_it_is(
     assert late.said.startswith(f"It is at {position}, and lacks what was recorded since ")
 
     say(follower.source, "UPDATE alembic_version SET version_num = '0001'")
-    assert looked_at(follower.url, follower.source).verdict == "wrong"
+    other_schema = looked_at(follower.url, follower.source)
+    assert (other_schema.verdict, other_schema.said[:25]) == ("doubtful", "Its schema is at 0001; 00")

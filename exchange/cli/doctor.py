@@ -367,7 +367,10 @@ async def key(at: Setup) -> Found:
 
 
 async def replica(at: Setup) -> Found:
-    """Look whether the replica from which figures are read is one, and how far behind."""
+    """Look whether the replica from which figures are read is one, and how far behind.
+
+    But for its URL nothing of it is more than a warning: the service starts, and serves all but figures, without it.
+    """
     if at.settings.read_database_url is None:
         return skipped("EXCHANGE_READ_DATABASE_URL is not set: figures are read where all is.")
     try:
@@ -379,7 +382,7 @@ async def replica(at: Setup) -> Found:
         async with asyncio.timeout(PATIENCE_S / 2):
             return await _follows(at.database, other)
     except (OSError, SQLAlchemyError) as error:
-        return wrong(
+        return doubtful(
             f"It cannot be read, and figures get 503: {logs.words_of(error) or type(error).__name__}.",
             "Check EXCHANGE_READ_DATABASE_URL and that the replica runs; unset it to read figures where all is.",
         )
@@ -390,7 +393,7 @@ async def replica(at: Setup) -> Found:
 async def _follows(database: Database, other: Database) -> Found:
     why = await unlike(database, other)
     if why is not None:
-        return wrong(why, "Name a replica of EXCHANGE_DATABASE_URL, or make it anew.")
+        return doubtful(why, "Figures get 503: name a replica of EXCHANGE_DATABASE_URL, or make it anew.")
     if not await other.read(_ask, "SELECT pg_is_in_recovery()"):
         return doubtful("It follows nothing: it takes writes itself.", "Name a standby, or make it one again.")
     position = (await other.read(present)).position
