@@ -49,6 +49,8 @@ from exchange.trades.contracting import (
     side_of,
     take_back,
     take_contract,
+    trade_needed,
+    visible,
 )
 from exchange.trades.rules import OldDates, Terms, TradeFieldsWrong
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -365,8 +367,8 @@ class _TradeStepCommand(Command):
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the trade and its parties, and where it counts for all that this moves."""
-        yield [Need(Trade, self.trade_id)]
-        trade = work.find(Trade, self.trade_id)
+        yield from trade_needed(work, self.trade_id)
+        trade = visible(work, self.trade_id)
         if trade is None:
             return
         proposals = [number for number in (trade.termination_id, trade.reversal_id) if number is not None]
@@ -396,7 +398,9 @@ class _TradeStepCommand(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
-        trade = work.get(Trade, self.trade_id)
+        trade = visible(work, self.trade_id)
+        if trade is None:
+            raise unseen()
         parties = parties_of(work, trade)
         side = side_of(work, parties)
         rules.check_who(self.step, side, self.proposer(work, trade))
@@ -592,7 +596,7 @@ class TerminateTrade(ReasonedStep):
 
 def _reversal_needed(command: _TradeStepCommand, work: UnitOfWork) -> Needs:
     yield from _TradeStepCommand.needs(command, work)
-    if trade := work.find(Trade, command.trade_id):
+    if trade := visible(work, command.trade_id):
         parties = parties_of(work, trade)
         yield from interest_needed(work, [parties.buyer.uscc, parties.seller.uscc])
 
