@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
+from doors import OPERATIONS, REASON, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
 from exchanges import a_sha256, a_uscc
 from test_query_plans import recorded
 
@@ -506,15 +506,84 @@ def test_each_role_gets_for_its_own_for_anothers_and_for_what_there_is_not_what_
     assert door.place.dump() == before
 
 
+def of_nothing(wish: Wish) -> Wish:
+    """Give the same request for an object that there is not."""
+    return replace(wish, path=re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path))
+
+
+def assert_same_work(door: Door, foreign: Wish, missing: Wish, *keys: str) -> None:
+    """Check that what is another's takes the same statements as what there is not, and gives the same answer."""
+    for key in keys:
+        (there, took), (not_there, expected) = (asked(door, wish, wish.path, key) for wish in (foreign, missing))
+        assert took
+        assert took == expected
+        assert_same(there, not_there)
+
+
 @pytest.mark.parametrize("operation", [name for name in NAMED if ACCESS[name].whose is Whose.OWN])
 def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(database_url: str, operation: str) -> None:
     with opened(database_url) as door:
         wish = wish_of(door, operation)
-        stranger = door.of(door.place.a_member())
-        missing = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path)
-        asked(door, wish, missing, stranger)
+        again = door.place.a_member(MemberState.WITHDRAWN)
+        strangers = [door.place.a_member(), door.place.a_company(), door.place.a_member(by=again.by)]
 
-        foreign, absent = (asked(door, wish, path, stranger)[1] for path in (wish.path, missing))
+        assert_same_work(door, wish, of_nothing(wish), *map(door.of, strangers))
 
-    assert foreign
-    assert foreign == absent
+
+def _hidden_listing(name: str, **more: Any) -> Callable[[Door], tuple[Wish, Wish]]:
+    def wishes(door: Door) -> tuple[Wish, Wish]:
+        wish, offer = WRITES[name](door), door.place.a_listing(state=ListingState.DRAFT)
+        body = {key: value for key, value in wish.body.items() if key != "buyer_id"} | more
+        return tuple(replace(wish, body=body | {"listing_id": lst(number)}) for number in (offer.id, UNKNOWN))  # type: ignore[return-value]  # two
+
+    return wishes
+
+
+def _hidden_buyer(door: Door) -> tuple[Wish, Wish]:
+    wish, hidden = WRITES["file_trade"](door), door.place.a_member(MemberState.UNDER_REVIEW)
+    wish.body["effective_on"] = "2026-03-01"
+    return tuple(replace(wish, body=wish.body | {"buyer_id": mbr(number)}) for number in (hidden.id, UNKNOWN))  # type: ignore[return-value]  # two
+
+
+def _hidden_version(door: Door) -> tuple[Wish, Wish]:
+    wish = WRITES["draft_listing"](door)
+    return wish, replace(wish, body=wish.body | {"version_id": f"ver_{UNKNOWN}"})
+
+
+def _unassessed(door: Door) -> tuple[Wish, Wish]:
+    wish = WRITES["record_assessment"](door)
+    return wish, of_nothing(wish)
+
+
+def _private(path: str, look: Look) -> Callable[[Door], tuple[Wish, Wish]]:
+    def wishes(door: Door) -> tuple[Wish, Wish]:
+        wish = Wish(look(door)[0] + path, dict(REASON), "", method="POST" if path else "GET")
+        return wish, of_nothing(wish)
+
+    return wishes
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        pytest.param(_hidden_version, id="a listing of anothers version"),
+        pytest.param(_unassessed, id="an assessment by who cannot assess"),
+        pytest.param(_hidden_listing("create_trade"), id="a trade in a draft"),
+        pytest.param(_hidden_listing("file_trade"), id="a filing in a draft"),
+        pytest.param(_hidden_listing("file_trade", effective_on="2026-03-01"), id="an older filing in a draft"),
+        pytest.param(_hidden_buyer, id="a filing that names an applicant"),
+        pytest.param(_private("/delisting", _draft), id="the end of a draft"),
+        pytest.param(_private("", _draft), id="a look at a draft"),
+        pytest.param(_private("", _applicant), id="a look at an applicant"),
+    ],
+)
+def test_what_is_not_shown_to_all_takes_the_same_statements_as_what_there_is_not(
+    database_url: str, wishes: Callable[[Door], tuple[Wish, Wish]]
+) -> None:
+    with opened(database_url) as door:
+        foreign, missing = wishes(door)
+        keys = [door.of(door.place.a_member()), door.of(door.place.a_company())]
+        if wishes is _hidden_buyer:
+            keys.append(foreign.by)
+
+        assert_same_work(door, foreign, missing, *keys)

@@ -46,7 +46,7 @@ from exchange.members.standing import (
     party_needed,
 )
 from exchange.members.tables import Company, Member, MemberRole
-from exchange.problems import Conflict, Fault, Forbidden, Invalid, unseen
+from exchange.problems import Conflict, Fault, Forbidden, Invalid, Problem, unseen
 
 OWNER_ONLY: Final = frozenset({Role.MEMBER})
 BY_CODE: Final = ("owner_id", "code")
@@ -104,6 +104,17 @@ def own_product(work: UnitOfWork, product: DataProduct) -> Member:
 
 def _owner(thing: DataProduct | Listing | None) -> list[MemberId]:
     return [] if thing is None else [thing.owner_id]
+
+
+def _product_needed(work: UnitOfWork, version_id: VersionId) -> Need:
+    """Ask for the product of a version; where there is none, for one under the same number, so that nobody can tell which it was."""
+    version = work.find(ProductVersion, version_id)
+    return Need(DataProduct, version_id if version is None else version.product_id)
+
+
+def _product_of(work: UnitOfWork, version_id: VersionId) -> DataProduct | None:
+    version = work.find(ProductVersion, version_id)
+    return None if version is None else work.find(DataProduct, version.product_id)
 
 
 def check_provider(work: UnitOfWork, owner: Member, day: date) -> None:
@@ -289,13 +300,11 @@ class RecordAssessment(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the version, its product, the owner and the assessor."""
         yield [Need(ProductVersion, self.version_id), *own_company_needed(work)]
-        version, assessor_id = work.find(ProductVersion, self.version_id), own_member_id(work)
-        yield [
-            *([Need(DataProduct, version.product_id)] if version else []),
-            *(party_needed(assessor_id) if assessor_id else []),
-        ]
-        product = work.find(DataProduct, version.product_id) if version else None
-        yield party_needed(product.owner_id) if product else []
+        assessor_id = own_member_id(work)
+        yield [_product_needed(work, self.version_id), *(party_needed(assessor_id) if assessor_id else [])]
+        product = _product_of(work, self.version_id)
+        if product is not None and _can_assess(work):
+            yield party_needed(product.owner_id)
 
     def decide(self, work: UnitOfWork) -> Result:
         """Record it."""
@@ -320,6 +329,14 @@ class RecordAssessment(Command):
             "version": written_id(Prefix.VERSION, version.id),
             "kind": assessment.kind,
         }
+
+
+def _can_assess(work: UnitOfWork) -> bool:
+    try:
+        check_assessor(work, _acting_member(work), work.today)
+    except Problem:
+        return False
+    return True
 
 
 def check_assessor(work: UnitOfWork, assessor: Member, day: date) -> Standing:
@@ -353,9 +370,8 @@ class DraftListing(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the version, its product and the owner."""
         yield [Need(ProductVersion, self.version_id), *own_company_needed(work)]
-        version = work.find(ProductVersion, self.version_id)
-        yield [Need(DataProduct, version.product_id)] if version else []
-        product = work.find(DataProduct, version.product_id) if version else None
+        yield [_product_needed(work, self.version_id)]
+        product = _product_of(work, self.version_id)
         yield from earlier_needed(work, *_owner(product))
         if product is not None and acts_for(work, product.owner_id):
             yield party_needed(product.owner_id)

@@ -74,6 +74,13 @@ def history_needed(work: UnitOfWork, member_ids: Iterable[MemberId], day: date) 
     return [Need(MemberHistory, member.id, BY_MEMBER) for member in members if member and day < member.changed_on]
 
 
+def named_history_needed(work: UnitOfWork, member_id: MemberId) -> list[Need]:
+    """Ask for the history of a member that a company names and may not know, also where there is none: nobody can tell which it was."""
+    member = work.find(Member, member_id)
+    plain = work.caller.uscc is None or (member is not None and member.state is MemberState.ACTIVE)
+    return [] if plain else [Need(MemberHistory, member_id, BY_MEMBER)]
+
+
 def group(member: Member) -> str:
     """Give the code of a member's present group: its parent's, or its own."""
     return member.group_parent_uscc or member.uscc
