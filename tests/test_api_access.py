@@ -525,9 +525,13 @@ def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(databas
     with opened(database_url) as door:
         wish = wish_of(door, operation)
         again = door.place.a_member(MemberState.WITHDRAWN)
-        strangers = [door.place.a_member(), door.place.a_company(), door.place.a_member(by=again.by)]
+        keys = [
+            door.of(door.place.a_member()),
+            door.of(door.place.a_company()),
+            door.of(door.place.a_member(by=again.by)),
+        ]
 
-        assert_same_work(door, wish, of_nothing(wish), *map(door.of, strangers))
+        assert_same_work(door, wish, of_nothing(wish), *keys)
 
 
 def _hidden_listing(name: str, **more: Any) -> Callable[[Door], tuple[Wish, Wish]]:
