@@ -49,6 +49,7 @@ from exchange.database import Database
 from exchange.journal.journal import Journal, look_less_often
 from exchange.journal.opening import open_store
 from exchange.journal.queries import present
+from exchange.journal.shared import SharedStore
 from exchange.settings import Settings
 
 TITLE: Final = "Data exchange"
@@ -73,8 +74,11 @@ ONLY_FROM_HERE: Final = (
 ASSETS: Final = Path(fastapi_offline.__file__).parent / "static"
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application; uvicorn's factory. Starting it raises SchemaNotCurrent where the database is not up to date."""
+def create_app(settings: Settings | None = None, shared: Path | None = None) -> FastAPI:
+    """Make the application; uvicorn's factory. Starting it raises SchemaNotCurrent where the database is not up to date.
+
+    Processes that serve together have a folder that they share.
+    """
     chosen = settings or Settings.read()
     figures = metrics.Metrics()
 
@@ -84,6 +88,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         try:
             await revisions.require_current(database)
             store = open_store(database, clock.now, secrets.token_bytes)
+            if shared is not None:
+                store = SharedStore(store, shared)
             secret = (
                 chosen.cursor_secret.get_secret_value().encode() if chosen.cursor_secret else secrets.token_bytes(32)
             )
@@ -94,6 +100,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 replica_opened(chosen, database, figures.registry) as replica,
                 Journal(store, chosen.queue_limit, figures) as journal,
             ):
+                if isinstance(store, SharedStore):
+                    store.queue_in(journal)
                 figures.queue_is(lambda: journal.waiting)
                 rates, uses = Rates(chosen.rate_per_key, chosen.rate_per_address), Uses(database, clock.now)
                 watch = HeadWatch(database)

@@ -1288,14 +1288,14 @@ def test_the_next_rows_are_made_ready_while_the_journal_commits(sqlite_line: Com
         return KINDS["members"].command(row)
 
     class Slow(Journal):
-        async def do_all(self, jobs: Iterable[Job]) -> Any:
+        async def do_all(self, jobs: Iterable[Job], *, taken: bool = False) -> Any:
             made = [*jobs]
             wanted = min(2_500, len(ready) + 1_000) if made else 0
             async with asyncio.timeout(60):
                 while len(ready) < wanted:
                     another.clear()
                     await another.wait()
-            return await super().do_all(made)
+            return await super().do_all(made, taken=taken)
 
     async def work() -> running.Report:
         async with desk() as place:

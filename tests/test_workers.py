@@ -380,14 +380,14 @@ def test_a_worker_that_is_replaced_stops_when_all_stop(market: Market, tmp_path:
 
 @pytest.mark.postgres
 def test_a_stop_that_comes_before_the_workers_are_there_reaches_them(
-    market: Market, monkeypatch: pytest.MonkeyPatch
+    market: Market, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     url, _, _ = market
     monkeypatch.setenv("EXCHANGE_DATABASE_URL", url)
     opened = listeners("127.0.0.1", 0, 2)
 
     async def run() -> bool:
-        supervisor = Supervisor(opened, {}, None)
+        supervisor = Supervisor(opened, {}, None, str(tmp_path))
         supervisor._stop()
         return await supervisor.run()
 

@@ -185,15 +185,15 @@ def _serve_alone(chosen: Settings, opened: socket.socket) -> bool:
 
 
 @app.command(hidden=True)
-def worker(number: int, listening: int, channel: int, given: str) -> None:
-    """Serve for a supervisor, on sockets that it hands over.
+def worker(number: int, listening: int, channel: int, shared: Path, given: str) -> None:
+    """Serve for a supervisor, on sockets that it hands over, beside others with whom a folder is shared.
 
-    Example, as the supervisor does it: exchange worker 1 5 6 {}
+    Example, as the supervisor does it: exchange worker 1 5 6 /tmp/exchange-of-these {}
     """
     from exchange.cli.working import work
 
     _leave_when_stopped()
-    served = work(Settings.read(**orjson.loads(given)), number, listening, channel)
+    served = work(Settings.read(**orjson.loads(given)), number, listening, channel, shared)
     raise typer.Exit(0 if served else EXIT_CODES[Unavailable])
 
 

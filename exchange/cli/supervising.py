@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -87,9 +88,12 @@ class Slot:
 class Supervisor:
     """Keeps workers."""
 
-    def __init__(self, opened: tuple[socket.socket, ...], given: Mapping[str, Any], cursor_secret: str | None) -> None:
-        """Take the sockets, settings that stand before the environment, and a secret to be made up where there is none."""
+    def __init__(
+        self, opened: tuple[socket.socket, ...], given: Mapping[str, Any], cursor_secret: str | None, shared: str
+    ) -> None:
+        """Take the sockets, settings that stand before the environment, a secret where there is none, and the workers' folder."""
         self._opened = opened
+        self._shared = shared
         self._given = orjson.dumps(given).decode()
         self._environment = dict(os.environ)
         if cursor_secret is not None:
@@ -142,7 +146,10 @@ class Supervisor:
         descriptors = (listening.fileno(), theirs.fileno())
         with theirs:
             process = subprocess.Popen(  # noqa: ASYNC220, S603 - it is this program, and starting it takes no time
-                [sys.executable, "-m", "exchange", "worker", str(number), *map(str, descriptors), self._given],
+                [
+                    *(sys.executable, "-m", "exchange", "worker", str(number)),
+                    *(*map(str, descriptors), self._shared, self._given),
+                ],
                 env=self._environment,
                 pass_fds=descriptors,
                 # So Ctrl-C in a terminal reaches the supervisor alone, which says how often it was pressed.
@@ -253,7 +260,9 @@ def supervise(opened: tuple[socket.socket, ...], given: Mapping[str, Any], *, ha
     # Made once for all, so that a list begun with one worker goes on with another.
     secret = None if has_cursor_secret else secrets.token_hex(32)
 
-    async def run() -> bool:
-        return await Supervisor(opened, given, secret).run()
+    async def run(shared: str) -> bool:
+        return await Supervisor(opened, given, secret, shared).run()
 
-    return asyncio.run(run())
+    # For its owner alone, as `tempfile` makes it.
+    with tempfile.TemporaryDirectory(prefix="exchange-") as shared:
+        return asyncio.run(run(shared))

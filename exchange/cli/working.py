@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from itertools import count
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -24,9 +25,9 @@ TOGETHER_WITHIN_S: Final = 5
 class Worker(Server):
     """A server that is ready, stops and retires by word of mouth; it stops as well when nobody is there any more to say so."""
 
-    def __init__(self, chosen: Settings, opened: socket.socket) -> None:
-        """Take the settings, and this end of the line to the supervisor."""
-        app = create_app(chosen)
+    def __init__(self, chosen: Settings, opened: socket.socket, shared: Path) -> None:
+        """Take the settings, this end of the line to the supervisor, and the folder that all workers share."""
+        app = create_app(chosen, shared)
         super().__init__(app, chosen)
         self._figures = app.state.metrics
         self._figures.of_all = self._figures_of_all
@@ -96,12 +97,12 @@ class Worker(Server):
         log.info("stopped")
 
 
-def work(chosen: Settings, number: int, listening: int, channel: int) -> bool:
+def work(chosen: Settings, number: int, listening: int, channel: int, shared: Path) -> bool:
     """Serve on the socket of this descriptor until told to stop by the other; tell whether it ever served."""
     logs.configure(chosen.log_level, chosen.log_format)
     # Every line says whose it is: what is done by this process inherits it.
     structlog.contextvars.bind_contextvars(worker=number)
     with socket.socket(fileno=listening) as opened:
-        server = Worker(chosen, socket.socket(fileno=channel))
+        server = Worker(chosen, socket.socket(fileno=channel), shared)
         server.run(sockets=[opened])
     return server.started

@@ -46,6 +46,8 @@ class Defect(Exception):  # noqa: N818 - reads as what it is
 class _Waiting(NamedTuple):
     job: Job
     answer: asyncio.Future[Answer]
+    taken: bool = False
+    """Whether another process took it, and notes what becomes of it."""
 
 
 class Journal:
@@ -99,15 +101,16 @@ class Journal:
         """
         return await self._queue_up(job)
 
-    async def do_all(self, jobs: Iterable[Job]) -> list[Answer | Problem | Defect]:
+    async def do_all(self, jobs: Iterable[Job], *, taken: bool = False) -> list[Answer | Problem | Defect]:
         """Have jobs decided and committed in their order, each for itself; give what becomes of each.
 
-        It is `do` for each, without a task for each; who stops waiting stops for all.
+        It is `do` for each, without a task for each; who stops waiting stops for all. What another process has `taken` is not refused for
+        want of room.
         """
         answers: list[asyncio.Future[Answer] | Problem] = []
         for job in jobs:
             try:
-                answers.append(self._queue_up(job))
+                answers.append(self._queue_up(job, taken=taken))
             except Problem as problem:
                 answers.append(problem)
         try:
@@ -117,11 +120,11 @@ class Journal:
                 if not isinstance(answer, Problem):
                     answer.cancel()
 
-    def _queue_up(self, job: Job) -> asyncio.Future[Answer]:
+    def _queue_up(self, job: Job, *, taken: bool = False) -> asyncio.Future[Answer]:
         if self._stopping:
             raise Stopping
-        waiting = _Waiting(job, asyncio.get_running_loop().create_future())
-        self._queue.put(job.caller.holder, len(job.commands), waiting)
+        waiting = _Waiting(job, asyncio.get_running_loop().create_future(), taken)
+        self._queue.put(job.caller.holder, len(job.commands), waiting, always=taken)
         self._arrived.set()
         return waiting.answer
 
@@ -165,9 +168,12 @@ class Journal:
                 waiting.answer.set_exception(outcome if isinstance(outcome, Problem) else Defect(str(outcome)))
 
     def _tell(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], seconds: float) -> None:
+        own = [(waiting.job, outcome) for waiting, outcome in zip(batch, outcomes, strict=True) if not waiting.taken]
+        if not own:
+            return
         # Who looks on must never stop the one writer.
         try:
-            self._watch.batch_done([waiting.job for waiting in batch], outcomes, seconds)
+            self._watch.batch_done([job for job, _ in own], [outcome for _, outcome in own], seconds)
         except Exception:
             log.exception("A batch could not be noted")
 

@@ -81,9 +81,10 @@ class Queue(Generic[T]):
         seconds = self.waiting * self._seconds / self._commands if self._commands else 1
         return Overloaded(f"{self.waiting} commands wait already.", max(1, min(RETRY_LIMIT_S, math.ceil(seconds))))
 
-    def put(self, caller: str, size: int, item: T) -> None:
-        """Let a caller's job of so many commands wait. Raises Overloaded."""
-        self.require_room(caller, size)
+    def put(self, caller: str, size: int, item: T, *, always: bool = False) -> None:
+        """Let a caller's job of so many commands wait; `always`: whether there is room or not. Raises Overloaded."""
+        if not always:
+            self.require_room(caller, size)
         line = self._lines.get(caller)
         if line is None:
             line = self._lines[caller] = _Line(caller)
