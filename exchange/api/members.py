@@ -1,5 +1,6 @@
 """Members over HTTP."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from exchange.api.shapes import (
 from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
-from exchange.members.queries import MemberFilter, list_members, show_member
+from exchange.members.queries import MemberFilter, show_member, show_members
 from exchange.members.rules import CORRECTABLE, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
@@ -99,6 +100,9 @@ class MemberChange(Reasoned):
     effective_on: Day | None = None
 
 
+LOOKS_LIKE: Final = "For operators: others whose names look like its own (UTS 39), to see before it is admitted."
+
+
 class MemberShape(Body):
     """A member. To other members only id, uscc, legal_name, roles and state are shown, and only while it is active."""
 
@@ -119,7 +123,8 @@ class MemberShape(Body):
     changed_at: int | None = Field(None, description="position of the last change")
     looks_like: list[str] | None = Field(
         None,
-        description="for operators, where one member is shown: others whose names look like its own (UTS 39), to see before it is admitted",
+        description=LOOKS_LIKE
+        + " In a list, the oldest for each of its present names; on its own page, 20 at most, by old names too.",
         examples=[["mbr_000000000002"]],
     )
 
@@ -185,8 +190,13 @@ class StatementShape(PageShape):
     )
 
 
-def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
-    """Shape a member for who asks."""
+def written_members(numbers: Iterable[MemberId] | None) -> list[str] | None:
+    """Write the ids of members; null where they are not for who asks."""
+    return None if numbers is None else [written_id(Prefix.MEMBER, number) for number in numbers]
+
+
+def shape_member(member: Member, caller: KeyHolder, alike: Iterable[MemberId] | None = None) -> MemberShape:
+    """Shape a member for who asks; `alike` are those that it looks like, for operators alone."""
     own = caller.uscc is None or caller.uscc == member.uscc
     shape: dict[str, Any] = {
         "id": written_id(Prefix.MEMBER, member.id),
@@ -194,6 +204,7 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
         "state": member.state,
         "legal_name": member.legal_name,
         "roles": member.roles,
+        "looks_like": written_members(alike),
     }
     if own:
         names = ("short_name", "address", "region_code", "industry_code", "group_parent_uscc", "evidence")
@@ -203,20 +214,26 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
     return MemberShape(**shape)
 
 
+def reviews(caller: KeyHolder) -> bool:
+    """Tell whether somebody decides on applications."""
+    return caller.role == Role.OPERATOR
+
+
 async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
-    rows = await read_for(
+    rows, alike = await read_for(
         office(request).database,
         caller.uscc,
-        list_members,
+        show_members,
         caller.uscc,
         place[0] if place else None,
         asked.limit + 1,
         MemberFilter(asked.state, asked.uscc, asked.name),
+        reviews=reviews(caller),
     )
     page, following = cut(request, caller, asked, rows, lambda member: [member.id])
     return MemberList(
-        data=[shape_member(member, caller) for member in page],
+        data=[shape_member(member, caller, alike and alike[member.id]) for member in page],
         next=following,
     )
 
@@ -229,14 +246,9 @@ async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
         show_member,
         MemberId(number),
         caller.uscc,
-        reviews=caller.role == Role.OPERATOR,
+        reviews=reviews(caller),
     )
-    shape = shape_member(member, caller)
-    return (
-        shape
-        if alike is None
-        else shape.model_copy(update={"looks_like": [written_id(Prefix.MEMBER, one) for one in alike]})
-    )
+    return shape_member(member, caller, alike)
 
 
 async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape | StreamingResponse:
