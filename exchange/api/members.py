@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from starlette.requests import Request
@@ -15,20 +15,26 @@ from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor, cut
 from exchange.api.shapes import (
     USCC_EXAMPLE,
+    Address,
     Day,
     MoneyShape,
+    Name,
     Nothing,
     Reasoned,
     ReasonedOn,
     Searched,
+    Sha256,
+    Uscc,
     example,
     money_of,
+    one_of,
+    patterned,
 )
 from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
 from exchange.members.queries import MemberFilter, show_member, show_members
-from exchange.members.rules import CORRECTABLE, CompanyFields
+from exchange.members.rules import CORRECTABLE, INDUSTRY_PATTERN, REGION_PATTERN, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
 from exchange.tenancy import read_for
@@ -46,21 +52,25 @@ APPLICATION_EXAMPLE: Final = {
 }
 
 
+Region = Annotated[str, patterned(REGION_PATTERN)]
+Industry = Annotated[str, patterned(INDUSTRY_PATTERN)]
+
+
 class Application(Body):
     """What a company says of itself."""
 
     model_config = example(**APPLICATION_EXAMPLE)
 
-    legal_name: str = Field(examples=["湖南湘数科技有限公司"])
-    short_name: str = Field(examples=["湘数科技"])
-    legal_representative: str = Field(description="Personal: kept erasably, never answered.", examples=["张三"])
-    address: str = Field(examples=["长沙市岳麓区麓谷大道1号"])
-    region_code: str = Field(description="GB/T 2260", examples=["430104"])
-    industry_code: str = Field(description="GB/T 4754", examples=["I6510"])
+    legal_name: Name = Field(examples=["湖南湘数科技有限公司"])
+    short_name: Name = Field(examples=["湘数科技"])
+    legal_representative: Name = Field(description="Personal: kept erasably, never answered.", examples=["张三"])
+    address: Address = Field(examples=["长沙市岳麓区麓谷大道1号"])
+    region_code: Region = Field(description="GB/T 2260", examples=["430104"])
+    industry_code: Industry = Field(description="GB/T 4754", examples=["I6510"])
     roles: tuple[MemberRole, ...] = Field(examples=[["provider", "consumer"]])
-    contact: str = Field(description="Personal: kept erasably, never answered.", examples=["0731-88880000"])
-    group_parent_uscc: str | None = None
-    evidence: tuple[str, ...] = Field((), description="SHA-256 of each document")
+    contact: Name = Field(description="Personal: kept erasably, never answered.", examples=["0731-88880000"])
+    group_parent_uscc: Uscc | None = None
+    evidence: tuple[Sha256, ...] = Field((), description="SHA-256 of each document")
 
     @property
     def company(self) -> CompanyFields:
@@ -73,7 +83,7 @@ class NewApplication(Application):
 
     model_config = example(uscc=USCC_EXAMPLE, **APPLICATION_EXAMPLE)
 
-    uscc: str = Field(
+    uscc: Uscc = Field(
         description="GB 32100-2015; a member's key applies for its own company only", examples=[USCC_EXAMPLE]
     )
 
@@ -83,8 +93,8 @@ class TypoBody(Reasoned):
 
     model_config = example(field="address", value="长沙市岳麓区麓谷大道10号", reason="A digit was left out.")
 
-    field: str = Field(description=f"one of {', '.join(CORRECTABLE)}", examples=["address"])
-    value: str = Field(description="what shall stand there")
+    field: Annotated[str, one_of(CORRECTABLE)] = Field(examples=["address"])
+    value: Address = Field(description="what shall stand there, by the rules of that field")
 
 
 class MemberChange(Reasoned):
@@ -92,10 +102,10 @@ class MemberChange(Reasoned):
 
     model_config = example(reason="Renamed, as the register shows.", legal_name="湖南湘数科技股份有限公司")
 
-    legal_name: str | None = None
-    short_name: str | None = None
-    region_code: str | None = None
-    group_parent_uscc: str | None = None
+    legal_name: Name | None = None
+    short_name: Name | None = None
+    region_code: Region | None = None
+    group_parent_uscc: Uscc | None = None
     leaves_group: bool = False
     effective_on: Day | None = None
 
