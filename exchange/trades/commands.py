@@ -100,6 +100,7 @@ def _listing_needed(
         *(description_needed(listing) if listing else []),
         *(sale_accounts_needed(sides[0], sides[1]) if len(sides) == len(Parties.__slots__) else []),
     ]
+    yield work.caller.dealing_needs(work, sides)
     if day is not None and day < work.today:
         yield [*history_needed(work, sides, day), *listing_history_needed(work, [listing_id], day), CLOSING_NEEDED]
 
@@ -168,6 +169,7 @@ class TakeListing(Command):
         if listing and buyer_id and self.contract_number:
             parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
         yield parties
+        yield from rounds
 
     def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> ContractKey:
         sha256 = order_hash(
@@ -376,6 +378,7 @@ class _TradeStepCommand(Command):
             *(Need(Proposal, number) for number in proposals),
             *(self._counting_needed(trade) if self.counts else []),
         ]
+        yield work.caller.dealing_needs(work, (trade.buyer_id, trade.seller_id))
         if self.counts:
             day = trade.effective_on or work.today
             listing = work.find(Listing, trade.listing_id)
