@@ -135,4 +135,6 @@ def _marked(*, met: bool) -> str:
 
 
 def _value(value: object) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - figures are shown to three places
+    return str(value)

@@ -43,6 +43,7 @@ from exchange.api.entrance import Entrance
 from exchange.api.following import HeadWatch
 from exchange.api.rates import Rates
 from exchange.api.reception import Reception, places
+from exchange.api.replica import replica_opened
 from exchange.api.uses import Uses
 from exchange.database import Database
 from exchange.journal.journal import Journal, look_less_often
@@ -89,10 +90,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             if role := await database.find_member_role(tenancy.TABLES):
                 logging.getLogger(__name__).info("Members read as the role %s.", role)
             figures.head_is((await database.read(present)).position)
-            async with Journal(store, chosen.queue_limit, figures) as journal:
+            async with (
+                replica_opened(chosen, database, figures.registry) as replica,
+                Journal(store, chosen.queue_limit, figures) as journal,
+            ):
                 figures.queue_is(lambda: journal.waiting)
                 rates, uses = Rates(chosen.rate_per_key, chosen.rate_per_address), Uses(database, clock.now)
-                app.state.office = Office(database, journal, clock.now, secret, HeadWatch(database), rates, uses)
+                watch = HeadWatch(database)
+                app.state.office = Office(database, journal, clock.now, secret, watch, rates, uses, replica)
                 look_less_often()
                 writing = asyncio.create_task(uses.keep_writing())
                 yield

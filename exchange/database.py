@@ -36,6 +36,10 @@ SQLITE_PRAGMAS: Final = (
 )
 READING: Final = {"jit": "off", "max_parallel_workers_per_gather": "0"}
 """What is asked is answered from some thousand rows: to compile a plan, or to start workers for it, takes longer than the answer."""
+NEVER_WRITING: Final = READING | {"default_transaction_read_only": "on"}
+POOL: Final = 8
+READ_ONLY_POOL: Final = 4
+"""Connections that are kept to a database."""
 POSTGRES_NAMES: Final = ("postgres", "postgresql", "postgresql+asyncpg")
 
 
@@ -86,8 +90,9 @@ def is_away(error: DBAPIError) -> bool:
 class Database:
     """One database, by its URL: `sqlite:///FILE` or `postgresql://…`."""
 
-    def __init__(self, url: str) -> None:
-        """Take the URL; connects when first used. Raises DatabaseUrlWrong."""
+    def __init__(self, url: str, *, read_only: bool = False) -> None:
+        """Take the URL; connects when first used, where PostgreSQL is `read_only` for reading alone. Raises DatabaseUrlWrong."""
+        self._read_only = read_only
         try:
             self._url = make_url(url)
             urlsplit(self.dsn)  # as the driver reads it
@@ -179,7 +184,7 @@ class Database:
     def _sqlite(self) -> Engine:
         assert self.path is not None
         path = self.path
-        engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=QueuePool, pool_size=8)
+        engine = create_engine("sqlite://", creator=lambda: connect_sqlite(path), poolclass=QueuePool, pool_size=POOL)
 
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
@@ -192,9 +197,11 @@ class Database:
         # Connected as the journal does, so that an option in the URL, as sslmode, means the same for both.
         return create_async_engine(
             "postgresql+asyncpg://",
-            pool_size=8,
+            pool_size=READ_ONLY_POOL if self._read_only else POOL,
             max_overflow=0,  # a connection beyond the pool costs more than the wait for one in it
-            async_creator=lambda: asyncpg.connect(self.dsn, server_settings=READING),
+            async_creator=lambda: asyncpg.connect(
+                self.dsn, server_settings=NEVER_WRITING if self._read_only else READING
+            ),
         )
 
     @cached_property

@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlmodel import Session
 
 from exchange.database import Database
 from exchange.problems import Conflict
@@ -39,12 +40,16 @@ def newest() -> str:
 
 async def current(database: Database) -> str | None:
     """Give the revision that the database is at; None where it is empty."""
-    return await database.alter(lambda connection: MigrationContext.configure(connection).get_current_revision())
+    return await database.read(_revision)
 
 
 async def upgrade(database: Database) -> None:
     """Bring the database to the newest revision, in one transaction."""
     await database.alter(lambda connection: command.upgrade(configuration(connection), "head"))
+
+
+def _revision(session: Session) -> str | None:
+    return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 async def require_current(database: Database) -> None:

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
         description="`sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE`",
     )
     """Secret, for a password may be in it; `Database` tells it without."""
+    read_database_url: SecretStr | None = Field(
+        None, description="a PostgreSQL replica of it, from which figures, and only they, are read"
+    )
     key: SecretStr | None = Field(None, description="the API key with which the command line acts")
     cursor_secret: SecretStr | None = Field(
         None, description="signs list cursors; one value for all machines, else each start makes its own"

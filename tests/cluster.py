@@ -148,3 +148,25 @@ def cluster(*, durable: bool = False, within: Path = Path("/tmp")) -> Iterator[C
                 made.stop("immediate")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def standby(of: Cluster) -> Iterator[Cluster]:
+    """Run a cluster that follows another one, and answers whoever only reads."""
+    home = Path(tempfile.mkdtemp(prefix="exchange-pg-", dir="/tmp"))
+    try:
+        if of.user:
+            shutil.chown(home, of.user)
+        options = (*FAST, "wal_retrieve_retry_interval=100ms")
+        made = Cluster(of.bin, home / "data", free_port(), options, of.user)
+        source = f"host=127.0.0.1 port={of.port} user=postgres"
+        # Beside the server itself, of which PATH may name only a link.
+        copy = (of.bin / "postgres").resolve().parent / "pg_basebackup"
+        made.run(copy, "-D", made.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "-N")
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop("immediate")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

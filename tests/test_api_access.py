@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
-from doors import OPERATIONS, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
+from doors import OPERATIONS, REASON, UNKNOWN, WRITES, Door, Wish, lst, mbr, opened, refused, terms, trd
 from exchanges import a_sha256, a_uscc
 from test_query_plans import recorded
 
@@ -459,7 +460,15 @@ def asked(door: Door, wish: Wish, path: str, by: str) -> tuple[httpx.Response, l
             connection.set_trace_callback(statements.append)
             return connection
 
+        connect = asyncpg.connect
+
+        async def logged(*args: Any, **settings: Any) -> Any:
+            connection = await connect(*args, **settings)
+            connection.add_query_logger(lambda asked: statements.append(f"{asked.query} {asked.args}"))
+            return connection
+
         patch.setattr("exchange.journal.sqlite.connect_sqlite", traced)
+        patch.setattr("exchange.journal.postgres.asyncpg.connect", logged)
         with recorded() as read:
             dry: dict[str, Any] = {"dry_run": "true"} if wish.method != "GET" else {}
             body = wish.body if wish.method != "GET" else None
@@ -497,23 +506,93 @@ def test_each_role_gets_for_its_own_for_anothers_and_for_what_there_is_not_what_
     assert door.place.dump() == before
 
 
-LOADS_MORE = {
-    *("confirm_trade", "contract_trade", "cancel_trade", "terminate_trade", "approve_termination"),
-    *("describe_version", "submit_listing", "withdraw_member", "end_mandate"),
-}
-"""Commands that have all at hand that hangs on an object before they decide whether it may be seen: the answer is the same, the work is not."""
+def of_nothing(wish: Wish) -> Wish:
+    """Give the same request for an object that there is not."""
+    return replace(wish, path=re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path))
+
+
+def assert_same_work(door: Door, foreign: Wish, missing: Wish, *keys: str) -> None:
+    """Check that what is another's takes the same statements as what there is not, and gives the same answer."""
+    for key in keys:
+        (there, took), (not_there, expected) = (asked(door, wish, wish.path, key) for wish in (foreign, missing))
+        assert took
+        assert took == expected
+        assert_same(there, not_there)
+
+
+@pytest.mark.parametrize("operation", [name for name in NAMED if ACCESS[name].whose is Whose.OWN])
+def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(database_url: str, operation: str) -> None:
+    with opened(database_url) as door:
+        wish = wish_of(door, operation)
+        again = door.place.a_member(MemberState.WITHDRAWN)
+        keys = [
+            door.of(door.place.a_member()),
+            door.of(door.place.a_company()),
+            door.of(door.place.a_member(by=again.by)),
+        ]
+
+        assert_same_work(door, wish, of_nothing(wish), *keys)
+
+
+def _hidden_listing(name: str, **more: Any) -> Callable[[Door], tuple[Wish, Wish]]:
+    def wishes(door: Door) -> tuple[Wish, Wish]:
+        wish, offer = WRITES[name](door), door.place.a_listing(state=ListingState.DRAFT)
+        body = {key: value for key, value in wish.body.items() if key != "buyer_id"} | more
+        foreign, missing = ({"listing_id": lst(number)} for number in (offer.id, UNKNOWN))
+        return replace(wish, body=body | foreign, by=""), replace(wish, body=body | missing)
+
+    return wishes
+
+
+def _applicant_named(name: str, field: str, **more: Any) -> Callable[[Door], tuple[Wish, Wish]]:
+    def wishes(door: Door) -> tuple[Wish, Wish]:
+        wish, hidden = WRITES[name](door), door.place.a_member(MemberState.UNDER_REVIEW)
+        foreign, missing = ({field: mbr(number)} for number in (hidden.id, UNKNOWN))
+        return replace(wish, body=wish.body | more | foreign), replace(wish, body=wish.body | more | missing)
+
+    return wishes
+
+
+def _hidden_version(door: Door) -> tuple[Wish, Wish]:
+    wish = replace(WRITES["draft_listing"](door), by="")
+    return wish, replace(wish, body=wish.body | {"version_id": f"ver_{UNKNOWN}"})
+
+
+def _unassessed(door: Door) -> tuple[Wish, Wish]:
+    wish = replace(WRITES["record_assessment"](door), by="")
+    return wish, of_nothing(wish)
+
+
+def _private(path: str, look: Look) -> Callable[[Door], tuple[Wish, Wish]]:
+    def wishes(door: Door) -> tuple[Wish, Wish]:
+        wish = Wish(look(door)[0] + path, dict(REASON), "", method="POST" if path else "GET")
+        return wish, of_nothing(wish)
+
+    return wishes
 
 
 @pytest.mark.parametrize(
-    "operation", [name for name in NAMED if ACCESS[name].whose is Whose.OWN and name not in LOADS_MORE]
+    "wishes",
+    [
+        pytest.param(_hidden_version, id="a listing of anothers version"),
+        pytest.param(_unassessed, id="an assessment by who cannot assess"),
+        pytest.param(_hidden_listing("create_trade"), id="a trade in a draft"),
+        pytest.param(_hidden_listing("file_trade"), id="a filing in a draft"),
+        pytest.param(_hidden_listing("file_trade", effective_on="2026-03-01"), id="an older filing in a draft"),
+        pytest.param(
+            _applicant_named("file_trade", "buyer_id", effective_on="2026-03-01"), id="a filing that names an applicant"
+        ),
+        pytest.param(_applicant_named("grant_mandate", "agent_id"), id="a mandate for an applicant"),
+        pytest.param(_private("/delisting", _draft), id="the end of a draft"),
+        pytest.param(_private("", _draft), id="a look at a draft"),
+        pytest.param(_private("", _applicant), id="a look at an applicant"),
+    ],
 )
-def test_what_is_anothers_takes_the_same_statements_as_what_there_is_not(sqlite_door: Door, operation: str) -> None:
-    wish = wish_of(sqlite_door, operation)
-    stranger = sqlite_door.of(sqlite_door.place.a_member())
-    missing = re.sub(r"_[0-9]{12}", f"_{UNKNOWN}", wish.path)
-    asked(sqlite_door, wish, missing, stranger)
+def test_what_is_not_shown_to_all_takes_the_same_statements_as_what_there_is_not(
+    database_url: str, wishes: Callable[[Door], tuple[Wish, Wish]]
+) -> None:
+    with opened(database_url) as door:
+        foreign, missing = wishes(door)
+        keys = [foreign.by, door.of(door.place.a_member()), door.of(door.place.a_company())]
 
-    foreign, absent = (asked(sqlite_door, wish, path, stranger)[1] for path in (wish.path, missing))
-
-    assert foreign
-    assert foreign == absent
+        assert_same_work(door, foreign, missing, *filter(None, keys))

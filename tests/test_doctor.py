@@ -96,6 +96,7 @@ def test_a_good_set_up_on_sqlite_passes(line: CommandLine, path: Path) -> None:
         "row security",
         "cursor secret",
         "backup tool",
+        "replica",
     }
     assert "of role operator" in found["key"][1]
 
@@ -113,7 +114,7 @@ def test_a_good_set_up_on_postgres_passes(line: CommandLine, monkeypatch: pytest
         found = look(line, code=0)
 
     assert verdicts(found, "wrong", "doubtful") == set()
-    assert verdicts(found, "skipped") == {"file mode", "folder", "disk space", "WAL mode", "database file"}
+    assert verdicts(found, "skipped") == {"file mode", "folder", "disk space", "WAL mode", "database file", "replica"}
 
 
 def test_a_file_that_is_made_is_its_owners_alone(line: CommandLine, tmp_path: Path) -> None:

@@ -101,3 +101,11 @@ def test_the_first_migration_writes_the_genesis_leaf_that_the_journal_knows(data
 
     assert event.leaf.encode() == genesis_leaf()
     assert event.leaf_sha256 == leaf_hash(genesis_leaf())
+
+
+@pytest.mark.parametrize("program", [["-m", "benchmarks"], ["benchmarks/reads.py"], ["benchmarks/overload.py"]])
+def test_every_benchmark_can_be_started(program: list[str]) -> None:
+    said = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert said.returncode == 0, said.stderr
+    assert "--json" in said.stdout

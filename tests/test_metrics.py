@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exchange.api.metrics import CONTENT_TYPE
 from exchange.api.problems import DEFECT_TYPE
+from exchange.api.replica import Replica
 from exchange.app import create_app
 from exchange.cli import granting
+from exchange.database import Database
 from exchange.journal.commands import Answer, Job
 from exchange.journal.journal import Journal, commit
 from exchange.journal.stores import StoreLost
@@ -287,7 +289,9 @@ def test_who_looks_on_and_fails_does_not_stop_the_journal(caplog: pytest.LogCapt
 
 
 def test_every_figure_is_in_the_documentation() -> None:
+    nowhere = Database("sqlite:///nowhere.db")
     app = create_app(Settings(database_url="sqlite:///nowhere.db"))
+    Replica(nowhere, nowhere, app.state.metrics.registry)
     document = (Path(__file__).parent.parent / "docs" / "operations.md").read_text(encoding="utf-8")
     names = {
         family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")

@@ -50,12 +50,10 @@ class Agent(KeyHolder):
 
     def dealing_needs(self, work: UnitOfWork, members: Iterable[MemberId]) -> list[Need]:
         """Ask for what mandates the other party of a deal has given to the agent."""
-        others = (work.find(Member, member) for member in members)
-        return [
-            Need(Mandate, (other.uscc, self.agent_uscc), BY_PAIR)
-            for other in others
-            if other is not None and other.uscc != self.uscc
-        ]
+        found = (work.find(Member, member) for member in members)
+        # Whom there is not takes the same statement as whom the caller may not see: nobody has no code.
+        others = {"" if member is None else member.uscc for member in found} - {self.uscc}
+        return [Need(Mandate, (other, self.agent_uscc), BY_PAIR) for other in sorted(others)]
 
     def told(self, work: UnitOfWork, command: Command, event: NewEvent) -> NewEvent:
         """Write into the event who acts, for whom, and by which mandate. Raises AgentInvolved, AgentOfBoth."""

@@ -92,18 +92,26 @@ class EndMandate(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the mandate and both sides."""
         yield [Need(Mandate, self.mandate_id)]
-        if mandate := work.find(Mandate, self.mandate_id):
+        if mandate := self._own(work):
             yield [*party_needed(mandate.principal_id), *party_needed(mandate.agent_id)]
+
+    def _own(self, work: UnitOfWork) -> Mandate | None:
+        """Give the mandate to one of its sides; null to others, as where there is none."""
+        mandate = work.find(Mandate, self.mandate_id)
+        return mandate if mandate is not None and work.caller.uscc in _sides(mandate) else None
 
     def decide(self, work: UnitOfWork) -> Result:
         """End it. Raises NotFound, MandateEnded."""
-        mandate = work.get(Mandate, self.mandate_id)
-        sides = {mandate.principal_uscc: mandate.principal_id, mandate.agent_uscc: mandate.agent_id}
-        own_id = sides.get(work.caller.uscc or "")
-        if own_id is None:
+        mandate = self._own(work)
+        if mandate is None:
             raise unseen()
+        sides = _sides(mandate)
         if mandate.state is MandateState.ENDED:
             raise MandateEnded("It was ended before.")
         work.change(mandate, state=MandateState.ENDED, changed_at=work.position)
-        work.tell("mandate.ended", *sides.values(), acting=own_id, reason=self.reason)
+        work.tell("mandate.ended", *sides.values(), acting=sides[work.caller.uscc], reason=self.reason)
         return answer(mandate)
+
+
+def _sides(mandate: Mandate) -> dict[str | None, MemberId]:
+    return {mandate.principal_uscc: mandate.principal_id, mandate.agent_uscc: mandate.agent_id}

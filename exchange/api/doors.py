@@ -25,6 +25,7 @@ from exchange.api.bodies import Body, canonical_body, query, raw_body, shaped
 from exchange.api.following import HeadWatch
 from exchange.api.rates import Rates, address_of
 from exchange.api.refusals import Refusals
+from exchange.api.replica import Replica
 from exchange.api.representing import ACTING_FOR, as_reader, as_writer
 from exchange.api.shapes import Flag
 from exchange.api.uses import Uses
@@ -88,6 +89,8 @@ class Office:
     watch: HeadWatch
     rates: Rates
     uses: Uses
+    replica: Replica | None = None
+    """From which figures are read, where there is one."""
     callers: dict[str, tuple[float, KeyHolder]] = field(default_factory=dict)
     """Who stands behind which secret's hash, and since when that is known."""
     refusals: Refusals = field(default_factory=Refusals)

@@ -15,7 +15,7 @@ Told = list[dict[str, Any]]
 
 SUMMED: Final = ("counter", "histogram")
 """Types that only grow: what a process has counted stays counted when it is gone."""
-HIGHEST: Final = frozenset({"exchange_journal_head_position", "exchange_build"})
+HIGHEST: Final = frozenset({"exchange_journal_head_position", "exchange_replica_position", "exchange_build"})
 """Of these, all processes tell of the same thing, and the highest is the latest."""
 OF_ONE: Final = "process_"
 """So begin figures of one process, which say which."""

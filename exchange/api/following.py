@@ -23,21 +23,22 @@ async def vanished(receive: Receive) -> None:
 class HeadWatch:
     """Looks for all who wait whether the journal went on: the database is asked a few times a second, however many they are."""
 
-    def __init__(self, database: Database) -> None:
-        """Watch a database."""
+    def __init__(self, database: Database, look_s: float = LOOK_S) -> None:
+        """Watch a database, which is asked no more often than every `look_s` seconds."""
         self._database = database
+        self._look_s = look_s
         self._looking = asyncio.Lock()
-        self._looked_at = -LOOK_S
+        self._looked_at = -look_s
         self._position = 0
 
     async def position(self) -> int:
-        """Give the last position, as known a quarter of a second ago at most."""
+        """Give the last position, as known `look_s` seconds ago at most."""
         async with self._looking:
             await self._look()
         return self._position
 
     async def _look(self) -> None:
-        if time.monotonic() < self._looked_at + LOOK_S:
+        if time.monotonic() < self._looked_at + self._look_s:
             return
         self._position = (await self._database.read(present)).position
         self._looked_at = time.monotonic()
@@ -45,7 +46,7 @@ class HeadWatch:
     async def wait(self, position: int, until: float, ended: Callable[[], bool]) -> bool:
         """Wait until the journal has gone beyond a position; False where time is over first, or is to end."""
         while await self.position() <= position:
-            rest = min(LOOK_S, until - time.monotonic())
+            rest = min(self._look_s, until - time.monotonic())
             if rest <= 0 or ended():
                 return False
             await asyncio.sleep(rest)

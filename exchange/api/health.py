@@ -1,9 +1,9 @@
 """Whether the service lives, and whether it can serve."""
 
 import logging
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,6 +12,9 @@ from exchange.api.metrics import metrics
 from exchange.journal.journal import Stopping
 from exchange.journal.queries import present
 from exchange.problems import Unavailable
+
+PATIENCE_S: Final = 0.5
+"""So long a replica may take: who asks for readiness does not wait for long."""
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ class ReadyShape(BaseModel):
 
     status: Literal["ready"]
     position: int
+    replica_position: int | None = Field(
+        None, description="how far the replica of the figures has come; null where it does not answer"
+    )
 
 
 async def live(_: Request) -> Response:
@@ -49,4 +55,9 @@ async def ready(request: Request) -> Response:
         log.exception("The database cannot be read")
         raise NotReady("The journal's head cannot be read.") from None
     metrics(request).head_is(moment.position)
-    return json_response({"status": "ready", "position": moment.position})
+    told = {"status": "ready", "position": moment.position}
+    replica = office(request).replica
+    if replica is not None:
+        # A replica that is away is told, and no more: nothing but figures needs it.
+        told["replica_position"] = await replica.position_within(PATIENCE_S)
+    return json_response(told)

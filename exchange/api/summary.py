@@ -5,15 +5,17 @@ from datetime import datetime
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
+from sqlmodel import Session
 from starlette.requests import Request
 
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import READERS
 from exchange.api.bodies import Body, QueryWrong
 from exchange.api.doors import Read, Route, office
+from exchange.api.replica import read_figures
 from exchange.api.shapes import Day, MoneyShape
 from exchange.problems import Fault
-from exchange.regulator.queries import summary
+from exchange.regulator.queries import Summary, summary
 
 _POSITION: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _INSTANT: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z", re.ASCII)
@@ -109,7 +111,12 @@ def known_at(text: str | None) -> int | datetime | None:
 
 async def _summary(request: Request, _: KeyHolder, asked: SummaryQuery) -> dict[str, Any]:
     place = office(request)
-    found = await place.database.read(summary, place.today(), asked.as_of, known_at(asked.known_at))
+    today = place.today()
+
+    def figures(session: Session, moment: int | datetime | None) -> Summary:
+        return summary(session, today, asked.as_of, moment)
+
+    found = await read_figures(place.database, place.replica, figures, known_at(asked.known_at))
     return found.shape()
 
 

@@ -145,12 +145,14 @@ def serve(
     given = {name: value for name, value in logging.items() if value is not None}
     chosen = Settings.read(**given, **({} if workers is None else {"workers": workers}))
 
+    from exchange.api.replica import replica_of
     from exchange.cli.serving import listener
     from exchange.cli.supervising import ServedByOne, listeners, supervise
 
     alone = chosen.workers == 1
     if not alone and Database(chosen.database_url.get_secret_value()).path is not None:
         raise ServedByOne("--workers is above 1.")
+    replica_of(chosen, Database(chosen.database_url.get_secret_value()))
 
     async def look() -> None:
         async with desk():

@@ -17,11 +17,13 @@ from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, func, select
 
 from exchange import clock, logs, revisions, tenancy
 from exchange.access.callers import secret_hash
 from exchange.access.queries import caller_by_secret
+from exchange.api.replica import ReplicaUrlWrong, replica_of, unlike
 from exchange.cli.granting import VERSION_TABLE, models, service_may
 from exchange.clock import instant_text
 from exchange.columns import Sort, Stored
@@ -29,6 +31,7 @@ from exchange.database import Database
 from exchange.identifiers import Prefix, written_id
 from exchange.journal.batch import CLOCK_TOLERANCE
 from exchange.journal.events import genesis_leaf, leaf_hash
+from exchange.journal.queries import present
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head
 from exchange.problems import Problem
 from exchange.settings import Settings, SettingWrong, variable
@@ -42,6 +45,8 @@ SHORTEST_SECRET: Final = 16
 """Bytes of a cursor secret."""
 PATIENCE_S: Final = 10.0
 """So long a check may take."""
+LATE: Final = timedelta(seconds=10)
+"""So far behind a replica may be without a warning."""
 WAL_FORMAT: Final = 2
 """What bytes 18 and 19 of a SQLite file say where it is written ahead of."""
 DURABLE: Final = {
@@ -361,6 +366,46 @@ async def key(at: Setup) -> Found:
     return good(f"EXCHANGE_KEY is {written_id(Prefix.KEY, caller.key_id)}, of role {caller.role}.")
 
 
+async def replica(at: Setup) -> Found:
+    """Look whether the replica from which figures are read is one, and how far behind.
+
+    But for its URL nothing of it is more than a warning: the service starts, and serves all but figures, without it.
+    """
+    if at.settings.read_database_url is None:
+        return skipped("EXCHANGE_READ_DATABASE_URL is not set: figures are read where all is.")
+    try:
+        other = replica_of(at.settings, at.database)
+        assert other is not None
+    except ReplicaUrlWrong as problem:
+        return wrong(problem.detail, problem.remedy)
+    try:
+        async with asyncio.timeout(PATIENCE_S / 2):
+            return await _follows(at.database, other)
+    except (OSError, SQLAlchemyError) as error:
+        return doubtful(
+            f"It cannot be read, and figures get 503: {logs.words_of(error) or type(error).__name__}.",
+            "Check EXCHANGE_READ_DATABASE_URL and that the replica runs; unset it to read figures where all is.",
+        )
+    finally:
+        await other.close()
+
+
+async def _follows(database: Database, other: Database) -> Found:
+    why = await unlike(database, other)
+    if why is not None:
+        return doubtful(why, "Figures get 503: name a replica of EXCHANGE_DATABASE_URL, or make it anew.")
+    if not await other.read(_ask, "SELECT pg_is_in_recovery()"):
+        return doubtful("It follows nothing: it takes writes itself.", "Name a standby, or make it one again.")
+    position = (await other.read(present)).position
+    lacking_since = await database.read(_first_after, position)
+    if lacking_since is not None and clock.now() - lacking_since > LATE:
+        return doubtful(
+            f"It is at {position}, and lacks what was recorded since {instant_text(lacking_since)}.",
+            "Look at pg_stat_replication on the database, and at pg_is_wal_replay_paused() and the log on the replica.",
+        )
+    return good(f"{other} is at {position}.")
+
+
 async def cursor_secret(at: Setup) -> Found:
     """Look whether list cursors hold across processes and restarts."""
     if at.settings.cursor_secret is None:
@@ -416,6 +461,7 @@ CHECKS: Final = (
     Check("triggers", triggers, (SCHEMA,)),
     Check("journal", head_right, (SCHEMA,)),
     Check("clock", clock_right, (SCHEMA,)),
+    Check("replica", replica, (SCHEMA,)),
     Check("key", key, (SCHEMA,)),
     Check("cursor secret", cursor_secret),
     Check("backup tool", backup_tool, (ANSWERS,)),
@@ -464,6 +510,11 @@ def _ask(session: Session, question: str) -> object:
 
 def _head(session: Session) -> Head:
     return session.get_one(Head, HEAD_ID).model_copy()
+
+
+def _first_after(session: Session, position: int) -> datetime | None:
+    query = select(Batch.recorded_at).where(col(Batch.last) > position).order_by(col(Batch.last)).limit(1)
+    return session.exec(query).one_or_none()
 
 
 def _ends(session: Session) -> tuple[int, int, int, bool]:

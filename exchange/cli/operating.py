@@ -43,7 +43,7 @@ def _shown(name: str, value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, SecretStr):
-        return _without_password(value) if name == "database_url" else REDACTED
+        return _without_password(value) if name.endswith("database_url") else REDACTED
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

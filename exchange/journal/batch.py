@@ -39,8 +39,11 @@ Steps = Generator[list[Ask], list[list[Record]], list[Outcome]]
 
 CLOCK_TOLERANCE: Final = timedelta(seconds=60)
 TICK: Final = timedelta(microseconds=1)
-AT_ONCE: Final = 250
-"""So many commands of a large batch are decided before what they insert is written: a store writes while the next are decided."""
+AT_ONCE: Final = 50
+"""So many commands of a large batch are decided before what they insert is written: a store writes while the next are decided.
+
+So few that what they insert, some 3.5 KB for a trade, fits into a socket's buffer at once: the rest of it would leave when all are decided.
+"""
 MAX_ROUNDS: Final = 8
 """How often a command may be decided anew because a neighbour changed what it needs."""
 

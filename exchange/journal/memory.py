@@ -9,7 +9,7 @@ from exchange.journal.asks import Ask, Change, Insert, Load
 from exchange.journal.batch import Outcome, Rehearsal, drive, rehearse, transact
 from exchange.journal.commands import Job
 from exchange.journal.events import GENESIS_AT, GENESIS_KIND, Chance, genesis_leaf, leaf_hash
-from exchange.journal.schema import Columns, Record, Schema, schema_of
+from exchange.journal.schema import Index, Record, Schema, schema_of
 from exchange.journal.stores import StoreFailed
 from exchange.journal.tables import HEAD_ID, Batch, Event, Head
 from exchange.journal.work import Kept
@@ -24,9 +24,7 @@ class MemoryStore:
         self._chance = chance
         self._kept = Kept()
         self.records: defaultdict[Schema, dict[Any, Record]] = defaultdict(dict)
-        self._index: defaultdict[tuple[Schema, Columns], defaultdict[Any, dict[Any, None]]] = defaultdict(
-            lambda: defaultdict(dict)
-        )
+        self._index: defaultdict[Index, defaultdict[Any, dict[Any, None]]] = defaultdict(lambda: defaultdict(dict))
         leaf = genesis_leaf()
         zero = {"contracted_gross": 0, "contracted_reversed": 0, "recorded_at": GENESIS_AT}
         self._put(Head, id=HEAD_ID, position=1, **zero)
@@ -57,10 +55,10 @@ class MemoryStore:
     def _do(self, ask: Ask) -> list[Record]:
         match ask:
             case Load(schema, by, values):
-                table, index = self.records[schema], self._index[schema, by]
-                if by == schema.key:
+                table, index = self.records[schema], schema.indexes[by]
+                if index is schema.primary:
                     return [table[value] for value in values if value in table]
-                return [table[key] for value in values for key in index.get(value, ())]
+                return [table[key] for value in values for key in self._index[index].get(value, ())]
             case Insert(schema, rows):
                 for row in rows:
                     self._insert(schema, row)
@@ -85,20 +83,20 @@ class MemoryStore:
         identity = schema.identity(row)
         if identity in self.records[schema]:
             raise StoreFailed(f"{schema.name} has this key already")
-        for columns, value in (*schema.uniques.items(), *schema.lists.items()):
-            if columns != schema.key:
-                keys = self._index[schema, columns][value(row)]
+        for index in (*schema.uniques, *schema.lists):
+            if index is not schema.primary:
+                keys = self._index[index][index.value(row)]
                 # As in a database, what is null is nobody's.
-                if keys and columns in schema.uniques and None not in schema.values(columns)(row):
-                    raise StoreFailed(f"{schema.name} has this {columns} already")
+                if keys and not index.many and None not in schema.values(index.columns)(row):
+                    raise StoreFailed(f"{schema.name} has this {index.columns} already")
                 keys[identity] = None
         self.records[schema][identity] = schema.values(schema.columns)(row)
 
     def _refile(self, schema: Schema, before: Any, row: Any) -> None:
         """Find a row by what it is now: of its keys, what can be erased may have been."""
         old = schema.row(*before)
-        for columns, value in schema.uniques.items():
-            if columns != schema.key and value(old) != value(row):
+        for index in schema.uniques:
+            if index is not schema.primary and index.value(old) != index.value(row):
                 identity = schema.identity(row)
-                del self._index[schema, columns][value(old)][identity]
-                self._index[schema, columns][value(row)][identity] = None
+                del self._index[index][index.value(old)][identity]
+                self._index[index][index.value(row)][identity] = None

@@ -12,10 +12,24 @@ from typing import Any
 
 from sqlalchemy import Boolean, Dialect, LargeBinary, Table, UniqueConstraint
 
-from exchange.columns import Stored, UtcDateTime, told_value
+from exchange.columns import Stored, Told, UtcDateTime, told_value
 
 Record = tuple[Any, ...]
 Columns = tuple[str, ...]
+
+
+class Index:
+    """A key that rows are found by: one row by a unique key, all that share it by a list key."""
+
+    __slots__ = ("columns", "many", "schema", "value")
+
+    def __init__(self, schema: "Schema", columns: Columns, *, many: bool) -> None:
+        """Take the table, the key's columns, and whether several rows may share it."""
+        self.schema = schema
+        self.columns = columns
+        self.many = many
+        self.value: Callable[[Any], Any] = attrgetter(*columns)
+        """The key of a row: a scalar, or a tuple where it has several columns."""
 
 
 class Schema:
@@ -35,13 +49,16 @@ class Schema:
             for constraint in self.table.constraints
             if isinstance(constraint, UniqueConstraint)
         }
-        self.uniques: dict[Columns, Callable[[Any], Any]] = {
-            columns: attrgetter(*columns) for columns in (self.key, *sorted(unique))
-        }
-        self.lists: dict[Columns, Callable[[Any], Any]] = {columns: attrgetter(*columns) for columns in model.lists}
-        self.identity = self.uniques[self.key]
+        self.uniques = tuple(Index(self, columns, many=False) for columns in dict.fromkeys((self.key, *sorted(unique))))
+        self.lists = tuple(Index(self, columns, many=True) for columns in model.lists)
+        self.primary = self.uniques[0]
+        self.identity = self.primary.value
+        self.indexes: dict[Columns | None, Index] = {None: self.primary}
+        """All of them by their columns, and the primary key's also by null."""
+        self.indexes |= {index.columns: index for index in (*self.uniques, *self.lists)}
         # What can be erased may be emptied, also where it is what a row is found by.
-        self.fixed = frozenset(name for columns in (*self.uniques, *self.lists) for name in columns) - model.untold
+        self.fixed = frozenset(name for columns in self.indexes if columns for name in columns) - model.untold
+        self.told = model.told is Told.AS_IS
         self.row = make_dataclass(model.__name__, self.columns, slots=True, eq=False, namespace={"schema": self})
         self.told_columns = tuple(name for name in self.columns if name not in model.untold)
 

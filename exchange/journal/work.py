@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from io import BytesIO
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from exchange.clock import business_day, instant_text
-from exchange.columns import Stored, Told
+from exchange.columns import Stored
 from exchange.identifiers import MemberId
 from exchange.journal.asks import Add, Ask, Change, Insert
 from exchange.journal.callers import Caller
 from exchange.journal.events import NewEvent
-from exchange.journal.schema import Columns, Record, Schema, schema_of
+from exchange.journal.schema import Columns, Index, Record, Schema, schema_of
 from exchange.journal.tables import Head
 from exchange.problems import PreconditionFailed, unseen
 
@@ -55,7 +55,7 @@ class UnitOfWork:
         self.caller: Caller = Caller.SYSTEM
         self.event: NewEvent | None = None
         self.expected: frozenset[int] | None = None
-        self.found: defaultdict[tuple[Schema, Columns], dict[Any, Any]] = defaultdict(dict)
+        self.found: defaultdict[Index, dict[Any, Any]] = defaultdict(dict)
         self.inserted: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
         self.changed: defaultdict[Schema, dict[int, Any]] = defaultdict(dict)
         self._touched: defaultdict[Schema, set[str]] = defaultdict(set)
@@ -79,11 +79,11 @@ class UnitOfWork:
 
     def find(self, model: type[M], value: object, by: Columns | None = None) -> M | None:
         """Give the row with this key, or None where there is none."""
-        schema = schema_of(model)
         try:
-            return cast("M | None", self.found[schema, by or schema.key][value])
+            row: M | None = self.found[schema_of(model).indexes[by]][value]
         except KeyError:
             raise NotLoaded(model.__name__, by) from None
+        return row
 
     def get(self, model: type[M], value: object, by: Columns | None = None) -> M:
         """Give the row with this key; NotFound where there is none."""
@@ -95,31 +95,31 @@ class UnitOfWork:
     def all(self, model: type[M], value: object, by: Columns) -> list[M]:
         """Give all rows with this list key, in the order of their primary keys."""
         try:
-            rows = self.found[schema_of(model), by][value]
+            rows: list[M] = self.found[schema_of(model).indexes[by]][value]
         except KeyError:
             raise NotLoaded(model.__name__, by) from None
-        return cast("list[M]", list(rows))
+        return rows.copy()
 
     def insert(self, model: Callable[P, M], *args: P.args, **values: P.kwargs) -> M:
         """Add a row; every column is given by name, and checked by mypy as if the model were called."""
         assert not args
-        schema = schema_of(cast("type[Stored]", model))
-        row = schema.row(**values)
-        for columns, value in schema.uniques.items():
-            known, key = self.found[schema, columns], value(row)
-            assert known.get(key) is None, f"{schema.name} has this {columns} already"
+        schema = schema_of(model)
+        row: M = schema.row(**values)
+        for index in schema.uniques:
+            known, key = self.found[index], index.value(row)
+            assert known.get(key) is None, f"{schema.name} has this {index.columns} already"
             known[key] = row
-        for columns, value in schema.lists.items():
-            listed = self.found[schema, columns].get(value(row))
+        for index in schema.lists:
+            listed = self.found[index].get(index.value(row))
             if listed is not None:
                 listed.append(row)
         self.inserted[schema][id(row)] = row
         self._undo.append((_uninsert, schema, row))
-        return cast("M", row)
+        return row
 
     def change(self, row: Stored, **values: object) -> None:
         """Give a row new values; columns of its keys never change."""
-        schema = cast("Schema", type(row).schema)  # rows of the journal carry their schema
+        schema: Schema = row.schema  # type: ignore[assignment]  # rows of the journal carry it
         assert schema.fixed.isdisjoint(values), "keys do not change"
         identity, changed = id(row), self.changed[schema]
         inserted = identity in self.inserted[schema]
@@ -164,14 +164,13 @@ class UnitOfWork:
 
     def has(self, need: Need) -> bool:
         """Tell whether this key has been asked of the store already."""
-        schema = schema_of(need.model)
-        return need.value in self.found[schema, need.by or schema.key]
+        return need.value in self.found[schema_of(need.model).indexes[need.by]]
 
     def put(self, schema: Schema, by: Columns, values: list[Any], records: list[Record]) -> None:
         """Take what the store found for these values of a key. What the batch itself has made or changed stays as it is."""
-        found, known = self.found[schema, by], self.found[schema, schema.key]
-        many = by in schema.lists
-        value = schema.lists[by] if many else schema.uniques[by]
+        index = schema.indexes[by]
+        found, known = self.found[index], self.found[schema.primary]
+        many, value = index.many, index.value
         for asked in values:
             found[asked] = [] if many else found.get(asked)
         for record in records:
@@ -198,7 +197,7 @@ class UnitOfWork:
         new: dict[int, tuple[Schema, Any]] = {}
         changed: dict[int, tuple[Schema, Any, set[str]]] = {}
         for step, subject, row, *rest in self._undo[mark:]:
-            if step is _unadd or subject.model.told is not Told.AS_IS:
+            if step is _unadd or not subject.told:
                 continue
             if step is _uninsert:
                 new[id(row)] = subject, row
@@ -261,7 +260,7 @@ class Kept:
     def __init__(self) -> None:
         """Start with nothing."""
         self._head: tuple[int, datetime] | None = None
-        self._found: dict[tuple[Schema, Columns], dict[Any, Any]] = {}
+        self._found: dict[Index, dict[Any, Any]] = {}
 
     def hand_to(self, work: UnitOfWork) -> None:
         """Give a batch what the last one left, where its head is the one that the last one left."""
@@ -271,11 +270,7 @@ class Kept:
     def take_from(self, work: UnitOfWork) -> None:
         """Keep what a batch found, inserted and changed, of the tables whose rows are asked for again and again."""
         self._head = work.head.position, work.head.recorded_at
-        self._found = {
-            (schema, by): rows
-            for (schema, by), rows in work.found.items()
-            if schema.model.kept and by in schema.uniques
-        }
+        self._found = {index: rows for index, rows in work.found.items() if index.schema.model.kept and not index.many}
         if sum(map(len, self._found.values())) > KEPT_LIMIT:
             self._found = {}
 
@@ -299,11 +294,11 @@ class Kept:
 
 def _uninsert(work: UnitOfWork, schema: Schema, row: Any) -> None:
     del work.inserted[schema][id(row)]
-    for columns, value in schema.uniques.items():
+    for index in schema.uniques:
         # Not None: that nobody else has this key was never asked of the store.
-        del work.found[schema, columns][value(row)]
-    for columns, value in schema.lists.items():
-        listed = work.found[schema, columns].get(value(row))
+        del work.found[index][index.value(row)]
+    for index in schema.lists:
+        listed = work.found[index].get(index.value(row))
         if listed is not None:
             listed.remove(row)
 

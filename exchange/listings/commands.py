@@ -36,16 +36,17 @@ from exchange.members.commands import OPERATOR_ONLY, OPERATOR_OR_MEMBER, check_r
 from exchange.members.rules import Standing
 from exchange.members.standing import (
     active_standing,
+    acts_for,
     business_day_of_change,
     check_past,
+    earlier_needed,
     history_needed,
     own_company_needed,
     own_member_id,
     party_needed,
-    visible,
 )
 from exchange.members.tables import Company, Member, MemberRole
-from exchange.problems import Conflict, Fault, Forbidden, Invalid, NotFound
+from exchange.problems import Conflict, Fault, Forbidden, Invalid, Problem, unseen
 
 OWNER_ONLY: Final = frozenset({Role.MEMBER})
 BY_CODE: Final = ("owner_id", "code")
@@ -96,7 +97,24 @@ def answer(listing: Listing, **more: object) -> Result:
 
 def own_product(work: UnitOfWork, product: DataProduct) -> Member:
     """Give the owner of a product to the owner itself. To any other company there is no such product. Raises NotFound."""
-    return visible(work, work.get(Member, product.owner_id))
+    if not acts_for(work, product.owner_id):
+        raise unseen()
+    return work.get(Member, product.owner_id)
+
+
+def _owner(thing: DataProduct | Listing | None) -> list[MemberId]:
+    return [] if thing is None else [thing.owner_id]
+
+
+def _product_needed(work: UnitOfWork, version_id: VersionId) -> Need:
+    """Ask for the product of a version; where there is none, for one under the same number, so that nobody can tell which it was."""
+    version = work.find(ProductVersion, version_id)
+    return Need(DataProduct, version_id if version is None else version.product_id)
+
+
+def _product_of(work: UnitOfWork, version_id: VersionId) -> DataProduct | None:
+    version = work.find(ProductVersion, version_id)
+    return None if version is None else work.find(DataProduct, version.product_id)
 
 
 def check_provider(work: UnitOfWork, owner: Member, day: date) -> None:
@@ -244,7 +262,9 @@ class DescribeVersion(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the product and its owner."""
         yield [Need(DataProduct, self.product_id), *own_company_needed(work)]
-        if product := work.find(DataProduct, self.product_id):
+        product = work.find(DataProduct, self.product_id)
+        yield from earlier_needed(work, *_owner(product))
+        if product is not None and acts_for(work, product.owner_id):
             yield [*party_needed(product.owner_id), Need(ProductVersion, (product.id, product.versions + 1), BY_NUMBER)]
 
     def decide(self, work: UnitOfWork) -> Result:
@@ -280,13 +300,11 @@ class RecordAssessment(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the version, its product, the owner and the assessor."""
         yield [Need(ProductVersion, self.version_id), *own_company_needed(work)]
-        version, assessor_id = work.find(ProductVersion, self.version_id), own_member_id(work)
-        yield [
-            *([Need(DataProduct, version.product_id)] if version else []),
-            *(party_needed(assessor_id) if assessor_id else []),
-        ]
-        product = work.find(DataProduct, version.product_id) if version else None
-        yield party_needed(product.owner_id) if product else []
+        assessor_id = own_member_id(work)
+        yield [_product_needed(work, self.version_id), *(party_needed(assessor_id) if assessor_id else [])]
+        product = _product_of(work, self.version_id)
+        if product is not None and _can_assess(work):
+            yield party_needed(product.owner_id)
 
     def decide(self, work: UnitOfWork) -> Result:
         """Record it."""
@@ -311,6 +329,14 @@ class RecordAssessment(Command):
             "version": written_id(Prefix.VERSION, version.id),
             "kind": assessment.kind,
         }
+
+
+def _can_assess(work: UnitOfWork) -> bool:
+    try:
+        check_assessor(work, _acting_member(work), work.today)
+    except Problem:
+        return False
+    return True
 
 
 def check_assessor(work: UnitOfWork, assessor: Member, day: date) -> Standing:
@@ -344,10 +370,11 @@ class DraftListing(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the version, its product and the owner."""
         yield [Need(ProductVersion, self.version_id), *own_company_needed(work)]
-        version = work.find(ProductVersion, self.version_id)
-        yield [Need(DataProduct, version.product_id)] if version else []
-        product = work.find(DataProduct, version.product_id) if version else None
-        yield party_needed(product.owner_id) if product else []
+        yield [_product_needed(work, self.version_id)]
+        product = _product_of(work, self.version_id)
+        yield from earlier_needed(work, *_owner(product))
+        if product is not None and acts_for(work, product.owner_id):
+            yield party_needed(product.owner_id)
 
     def decide(self, work: UnitOfWork) -> Result:
         """Draft it."""
@@ -380,7 +407,9 @@ class _ListingStepCommand(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the listing, its product and the owner."""
         yield [Need(Listing, self.listing_id), *own_company_needed(work)]
-        if listing := work.find(Listing, self.listing_id):
+        listing = work.find(Listing, self.listing_id)
+        yield from earlier_needed(work, *_owner(listing))
+        if listing is not None and acts_for(work, listing.owner_id):
             yield [
                 *party_needed(listing.owner_id),
                 Need(DataProduct, listing.product_id),
@@ -390,8 +419,8 @@ class _ListingStepCommand(Command):
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
         listing = work.get(Listing, self.listing_id)
-        product = work.get(DataProduct, listing.product_id)
         owner = own_listing(work, listing)
+        product = work.get(DataProduct, listing.product_id)
         work.met(listing.changed_at)
         rules.next_state(listing.state, self.step)
         day = business_day_of_change(work, self.effective_on, listing.changed_on)
@@ -409,12 +438,11 @@ def own_listing(work: UnitOfWork, listing: Listing) -> Member:
 
     Raises NotFound, OwnersStep.
     """
-    try:
-        return visible(work, work.get(Member, listing.owner_id))
-    except NotFound:
-        if listing.state is ListingState.LISTED:
-            raise OwnersStep("The listing is another member's.") from None
-        raise
+    if acts_for(work, listing.owner_id):
+        return work.get(Member, listing.owner_id)
+    if listing.state is ListingState.LISTED:
+        raise OwnersStep("The listing is another member's.")
+    raise unseen()
 
 
 class SubmitListing(_ListingStepCommand):
@@ -440,7 +468,8 @@ class ApproveListing(_ListingStepCommand):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask also for the assessments and the listing that it replaces."""
         yield from _ListingStepCommand.needs(self, work)
-        if listing := work.find(Listing, self.listing_id):
+        listing = work.find(Listing, self.listing_id)
+        if listing is not None and acts_for(work, listing.owner_id):
             product = work.find(DataProduct, listing.product_id)
             before = product.current_listing_id if product else None
             yield [

@@ -21,6 +21,7 @@ from exchange.members.standing import (
     business_day_of_change,
     check_past,
     note,
+    own,
     own_company_needed,
     own_member_id,
     party_needed,
@@ -304,12 +305,12 @@ class _MemberStepCommand(Command):
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the member and its company."""
         yield [*party_needed(self.member_id), *own_company_needed(work)]
-        if member := work.find(Member, self.member_id):
+        if member := visible(work, self.member_id):
             yield [Need(Company, member.uscc)]
 
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
-        member = visible(work, work.get(Member, self.member_id))
+        member = own(work, self.member_id)
         work.met(member.changed_at)
         rules.next_state(member.state, self.step)
         day = business_day_of_change(work, self.effective_on, member.changed_on)
@@ -404,7 +405,7 @@ class CorrectApplication(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Replace the fields."""
-        member = visible(work, work.get(Member, self.member_id))
+        member = own(work, self.member_id)
         work.met(member.changed_at)
         day = business_day_of_change(work, None, member.changed_on)
         _move(work, member, MemberStep.CORRECT, day)

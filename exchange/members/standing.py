@@ -7,13 +7,14 @@ from typing import Final
 from exchange.clock import FIRST_BUSINESS_DAY
 from exchange.identifiers import MemberId
 from exchange.journal.tables import PartyCounter
-from exchange.journal.work import Need, UnitOfWork
+from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.members.rules import Standing, standing_on
 from exchange.members.states import MemberState
 from exchange.members.tables import Company, Member, MemberFact, MemberHistory
 from exchange.problems import Conflict, Fault, Invalid, unseen
 
 BY_MEMBER: Final = ("member_id",)
+BY_USCC: Final = ("uscc",)
 
 
 class DateWrong(Invalid):
@@ -44,10 +45,40 @@ def own_member_id(work: UnitOfWork) -> MemberId | None:
     return company.member_id if company else None
 
 
+def _is_present(work: UnitOfWork, member_ids: tuple[MemberId, ...]) -> bool:
+    return work.caller.uscc is None or own_member_id(work) in member_ids
+
+
+def earlier_needed(work: UnitOfWork, *member_ids: MemberId) -> Needs:
+    """Ask for all memberships of the company that acts, where its present one is none of these members, whose object it names.
+
+    So it is where nobody's object is named (no members), too: nobody can tell from the work which it was. Needs `own_company_needed`.
+    """
+    if not _is_present(work, member_ids):
+        yield [Need(Member, work.caller.uscc, BY_USCC)]
+
+
+def acts_for(work: UnitOfWork, *member_ids: MemberId) -> bool:
+    """Tell whether the caller acts for one of these members: staff for all, a company for its membership and those before it.
+
+    Needs `earlier_needed`. What a command needs beyond, it asks for only where this holds.
+    """
+    if _is_present(work, member_ids):
+        return True
+    return any(member.id in member_ids for member in work.all(Member, work.caller.uscc, BY_USCC))
+
+
 def history_needed(work: UnitOfWork, member_ids: Iterable[MemberId], day: date) -> list[Need]:
     """Ask for the histories of those members whose rows do not tell how they stood on that day."""
     members = (work.find(Member, member_id) for member_id in member_ids)
     return [Need(MemberHistory, member.id, BY_MEMBER) for member in members if member and day < member.changed_on]
+
+
+def named_history_needed(work: UnitOfWork, member_id: MemberId) -> list[Need]:
+    """Ask for the history of a member that a company names and may not know, also where there is none: nobody can tell which it was."""
+    member = work.find(Member, member_id)
+    plain = work.caller.uscc is None or (member is not None and member.state is MemberState.ACTIVE)
+    return [] if plain else [Need(MemberHistory, member_id, BY_MEMBER)]
 
 
 def group(member: Member) -> str:
@@ -76,9 +107,16 @@ def known(work: UnitOfWork, member: Member, day: date) -> bool:
     return seen or standing(work, member, day).state is MemberState.ACTIVE
 
 
-def visible(work: UnitOfWork, member: Member) -> Member:
-    """Give a member back to whom may act for it: its company, and staff. Raises NotFound."""
-    if work.caller.uscc is not None and work.caller.uscc != member.uscc:
+def visible(work: UnitOfWork, member_id: MemberId) -> Member | None:
+    """Give a member to whom may act for it: its company, and staff; null to others, as where there is none."""
+    member = work.find(Member, member_id)
+    return member if member is not None and work.caller.uscc in {None, member.uscc} else None
+
+
+def own(work: UnitOfWork, member_id: MemberId) -> Member:
+    """Give a member to whom may act for it. Raises NotFound."""
+    member = visible(work, member_id)
+    if member is None:
         raise unseen()
     return member
 

@@ -49,6 +49,7 @@ class Member(Stored, table=True):
     )
     sort: ClassVar = Sort.CURRENT
     kept: ClassVar = True
+    lists: ClassVar = (("uscc",),)
 
     id: MemberId = column(BIG, primary_key=True)
     uscc: str = column(TEXT, foreign_key="company.uscc")

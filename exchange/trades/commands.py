@@ -20,9 +20,12 @@ from exchange.listings.states import NEVER_PUBLIC
 from exchange.listings.tables import DataProduct, Listing, ProductVersion
 from exchange.members.commands import OPERATOR_ONLY, ReasonWrong, check_reason
 from exchange.members.standing import (
+    acts_for,
     check_past,
+    earlier_needed,
     history_needed,
     known,
+    named_history_needed,
     own_company_needed,
     own_member_id,
     party_needed,
@@ -49,6 +52,8 @@ from exchange.trades.contracting import (
     side_of,
     take_back,
     take_contract,
+    trade_needed,
+    visible,
 )
 from exchange.trades.rules import OldDates, Terms, TradeFieldsWrong
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -92,17 +97,53 @@ def _listing_needed(
     work: UnitOfWork, listing_id: ListingId, buyer_id: MemberId | None, day: date | None = None
 ) -> Iterator[list[Need]]:
     """Ask, in rounds, for a listing and what it offers, its owner and the buyer (null: the company that acts), as they were on a day."""
+    yield from _offer_needed(work, listing_id)
+    listing = _offered(work, listing_id)
+    sides = _sides(listing, buyer_id or own_member_id(work))
+    yield _sides_needed(listing, sides)
+    yield work.caller.dealing_needs(work, sides)
+    if day is not None and day < work.today:
+        yield [
+            *history_needed(work, sides, day),
+            *(named_history_needed(work, buyer_id) if buyer_id is not None else []),
+            *(listing_history_needed(work, [listing.id], day) if listing else []),
+            CLOSING_NEEDED,
+        ]
+
+
+def _offer_needed(work: UnitOfWork, listing_id: ListingId) -> Needs:
+    """Ask, in rounds, for a listing, and whether the caller may see it."""
     yield [Need(Listing, listing_id), *own_company_needed(work)]
-    listing, buyer_id = work.find(Listing, listing_id), buyer_id or own_member_id(work)
-    sides = [member_id for member_id in (buyer_id, listing.owner_id if listing else None) if member_id is not None]
-    yield [
+    listing = work.find(Listing, listing_id)
+    if listing is None or listing.state in NEVER_PUBLIC:
+        yield from earlier_needed(work, *((listing.owner_id,) if listing else ()))
+
+
+def _offered(work: UnitOfWork, listing_id: ListingId) -> Listing | None:
+    """Give a listing to its owner and to staff, and to all once it was listed; null to others, as where there is none."""
+    listing = work.find(Listing, listing_id)
+    hidden = listing is not None and listing.state in NEVER_PUBLIC and not acts_for(work, listing.owner_id)
+    return None if hidden else listing
+
+
+def _offer(work: UnitOfWork, listing_id: ListingId) -> Listing:
+    """Give a listing that the caller may see. Raises NotFound."""
+    listing = _offered(work, listing_id)
+    if listing is None:
+        raise unseen()
+    return listing
+
+
+def _sides(listing: Listing | None, buyer_id: MemberId | None) -> list[MemberId]:
+    return [member_id for member_id in (buyer_id, listing.owner_id if listing else None) if member_id is not None]
+
+
+def _sides_needed(listing: Listing | None, sides: list[MemberId]) -> list[Need]:
+    return [
         *(need for member_id in sides for need in party_needed(member_id)),
         *(description_needed(listing) if listing else []),
         *(sale_accounts_needed(sides[0], sides[1]) if len(sides) == len(Parties.__slots__) else []),
     ]
-    yield work.caller.dealing_needs(work, sides)
-    if day is not None and day < work.today:
-        yield [*history_needed(work, sides, day), *listing_history_needed(work, [listing_id], day), CLOSING_NEEDED]
 
 
 def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None, day: date) -> Parties:
@@ -113,8 +154,6 @@ def _offer_parties(work: UnitOfWork, listing: Listing, buyer_id: MemberId | None
     seller = work.get(Member, listing.owner_id)
     own_id = own_member_id(work)
     sells = work.caller.uscc is None or work.caller.uscc == seller.uscc
-    if not sells and listing.state in NEVER_PUBLIC:
-        raise unseen()
     if sells and buyer_id is None:
         raise BuyerWrong("The buyer is missing.", Fault("/buyer_id", "must be given by the seller"))
     if not sells and buyer_id not in {None, own_id}:
@@ -162,14 +201,14 @@ class TakeListing(Command):
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the listing and both parties, and whether the order is known."""
-        rounds = _listing_needed(work, self.listing_id, None)
-        yield next(rounds)
-        listing, buyer_id = work.find(Listing, self.listing_id), own_member_id(work)
-        parties = next(rounds)
+        yield from _offer_needed(work, self.listing_id)
+        listing, buyer_id = _offered(work, self.listing_id), own_member_id(work)
+        sides = _sides(listing, buyer_id)
+        parties = _sides_needed(listing, sides)
         if listing and buyer_id and self.contract_number:
             parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
         yield parties
-        yield from rounds
+        yield work.caller.dealing_needs(work, sides)
 
     def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> ContractKey:
         sha256 = order_hash(
@@ -186,7 +225,7 @@ class TakeListing(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
-        listing = work.get(Listing, self.listing_id)
+        listing = _offer(work, self.listing_id)
         parties = _offer_parties(work, listing, own_member_id(work), work.today)
         if parties.buyer.uscc == parties.seller.uscc:
             raise rules.SameParty("A company does not take its own listing.")
@@ -244,7 +283,7 @@ class ProposeTrade(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
-        listing = work.get(Listing, self.listing_id)
+        listing = _offer(work, self.listing_id)
         parties = _offer_parties(work, listing, self.buyer_id, work.today)
         side = side_of(work, parties)
         deal = Deal(
@@ -287,7 +326,7 @@ class FileTrade(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Open it."""
-        listing = work.get(Listing, self.listing_id)
+        listing = _offer(work, self.listing_id)
         parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         side = side_of(work, parties)
         check_past(work, self.effective_on)
@@ -332,7 +371,7 @@ class RecordAuction(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Contract it."""
-        listing = work.get(Listing, self.listing_id)
+        listing = _offer(work, self.listing_id)
         parties = _offer_parties(work, listing, self.buyer_id, self.effective_on)
         check_past(work, self.effective_on)
         deal = Deal(
@@ -367,8 +406,8 @@ class _TradeStepCommand(Command):
 
     def needs(self, work: UnitOfWork) -> Needs:
         """Ask for the trade and its parties, and where it counts for all that this moves."""
-        yield [Need(Trade, self.trade_id)]
-        trade = work.find(Trade, self.trade_id)
+        yield from trade_needed(work, self.trade_id)
+        trade = visible(work, self.trade_id)
         if trade is None:
             return
         proposals = [number for number in (trade.termination_id, trade.reversal_id) if number is not None]
@@ -399,7 +438,9 @@ class _TradeStepCommand(Command):
 
     def decide(self, work: UnitOfWork) -> Result:
         """Take the step."""
-        trade = work.get(Trade, self.trade_id)
+        trade = visible(work, self.trade_id)
+        if trade is None:
+            raise unseen()
         parties = parties_of(work, trade)
         side = side_of(work, parties)
         rules.check_who(self.step, side, self.proposer(work, trade))
@@ -595,7 +636,7 @@ class TerminateTrade(ReasonedStep):
 
 def _reversal_needed(command: _TradeStepCommand, work: UnitOfWork) -> Needs:
     yield from _TradeStepCommand.needs(command, work)
-    if trade := work.find(Trade, command.trade_id):
+    if trade := visible(work, command.trade_id):
         parties = parties_of(work, trade)
         yield from interest_needed(work, [parties.buyer.uscc, parties.seller.uscc])
 

@@ -8,15 +8,14 @@ from datetime import date
 from exchange.identifiers import ListingId, MemberId, Prefix, TradeId, written_id
 from exchange.journal.commands import Result
 from exchange.journal.events import canonical
-from exchange.journal.work import Need, UnitOfWork
+from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.ledger.posting import Posting, accounts_needed, post, sale_accounts
 from exchange.ledger.tables import Book, EntryKind
 from exchange.listings.offers import check_tradable
 from exchange.listings.tables import DataProduct, Listing, PriceModel, ProductVersion
-from exchange.members.standing import active_standing
+from exchange.members.standing import active_standing, acts_for, earlier_needed, own_company_needed
 from exchange.members.tables import Member
 from exchange.money import Money, Price
-from exchange.problems import unseen
 from exchange.trades import rules
 from exchange.trades.rules import Terms
 from exchange.trades.states import OPEN, TradeState, TradeStep
@@ -54,16 +53,25 @@ def parties_of(work: UnitOfWork, trade: Trade) -> Parties:
     return Parties(work.get(Member, trade.buyer_id), work.get(Member, trade.seller_id))
 
 
+def trade_needed(work: UnitOfWork, trade_id: TradeId) -> Needs:
+    """Ask, in rounds, for a trade, and whether the caller may see it."""
+    yield [Need(Trade, trade_id), *own_company_needed(work)]
+    trade = work.find(Trade, trade_id)
+    yield from earlier_needed(work, *((trade.buyer_id, trade.seller_id) if trade else ()))
+
+
+def visible(work: UnitOfWork, trade_id: TradeId) -> Trade | None:
+    """Give a trade to its parties and to staff; null to others, as where there is none. Needs `trade_needed`."""
+    trade = work.find(Trade, trade_id)
+    return trade if trade is not None and acts_for(work, trade.buyer_id, trade.seller_id) else None
+
+
 def side_of(work: UnitOfWork, parties: Parties) -> Side:
-    """Say on which side the caller stands. To a company that is no party there is no such trade. Raises NotFound."""
+    """Say on which side the caller stands, who is one of the parties, or staff."""
     uscc = work.caller.uscc
     if uscc is None:
         return Side.EXCHANGE
-    if uscc == parties.buyer.uscc:
-        return Side.BUYER
-    if uscc == parties.seller.uscc:
-        return Side.SELLER
-    raise unseen()
+    return Side.BUYER if uscc == parties.buyer.uscc else Side.SELLER
 
 
 def acting_member(parties: Parties, side: Side) -> MemberId | None:

@@ -7,6 +7,7 @@ days of the month of recording, then the entries of that one day up to the posit
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, Text, case, cast, func, literal, literal_column, union_all
@@ -101,23 +102,26 @@ class Question:
 class _Asked:
     """What is summed: up to the ends of several days, by dimensions that are all kept by day, or all are not."""
 
-    days: Sequence[date]
+    days: tuple[date, ...]
     """In order."""
-    dimensions: Sequence[Dimension]
+    dimensions: tuple[Dimension, ...]
     value: str | None
     measure: Measure
-    moment: Moment
+    recorded_on: date
+    """The day of the moment."""
+    known_at: int | None
+    """The position up to which it is known; null: all that is known by now."""
 
     @property
     def past(self) -> bool:
         """Whether more is known by now."""
-        return not self.moment.last
+        return self.known_at is not None
 
     @property
     def before(self) -> list[date]:
         """Give for each day the first of the months that are not summed as a whole: its own, or, at a month's end, the next."""
         # Nothing counts on a day that had not come when it was recorded: by then, today's month is whole.
-        today, end = self.moment.recorded_on, last_day(self.moment.recorded_on)
+        today, end = self.recorded_on, last_day(self.recorded_on)
         return [
             next_month(min(day, end)) if day == last_day(day) or day >= today else month_of(day) for day in self.days
         ]
@@ -125,7 +129,7 @@ class _Asked:
     @property
     def recording(self) -> date:
         """The month in which the moment lies."""
-        return month_of(self.moment.recorded_on)
+        return month_of(self.recorded_on)
 
 
 def volumes(
@@ -141,14 +145,12 @@ def volumes(
 
     The dimensions are all kept by day, or all are not.
     """
-    ordered = sorted(set(days))
-    asked = _Asked(ordered, dimensions, value, measure, moment)
+    ordered = tuple(sorted(set(days)))
+    known_at = None if moment.last else moment.position
+    asked = _Asked(ordered, tuple(dimensions), value, measure, moment.recorded_on, known_at)
     before = asked.before
     sums: dict[date, Volumes] = {day: {} for day in ordered}
-    rows = union_all(*_sources(asked)).subquery()
-    keys = (rows.c.whole, rows.c.place, rows.c.dimension, rows.c.value)
-    figures = (func.sum(rows.c[name]) for name in ("gross", "reversed", "net_excluding_vat", "trades"))
-    for whole, place, dimension, found, *figure in session.execute(sa_select(*keys, *figures).group_by(*keys)):
+    for whole, place, dimension, found, *figure in session.execute(_sums(asked)):
         gross, taken_back, net, trades = map(int, figure)
         volume = Volume(Money(gross), Money(taken_back), Money(net), trades)
         key = Dimension(dimension), found
@@ -191,6 +193,15 @@ def first_month(session: Session, moment: Moment) -> date | None:
     return found
 
 
+@lru_cache(maxsize=256)
+def _sums(asked: _Asked) -> Select[Any]:
+    """Sum what is asked. It is the same all day for what is known by now, and to make it takes longer than to run it."""
+    rows = union_all(*_sources(asked)).subquery()
+    keys = (rows.c.whole, rows.c.place, rows.c.dimension, rows.c.value)
+    figures = (func.sum(rows.c[name]) for name in ("gross", "reversed", "net_excluding_vat", "trades"))
+    return sa_select(*keys, *figures).group_by(*keys)
+
+
 def _sources(asked: _Asked) -> Iterator[Select[Any]]:
     """Select what is summed: rows (whole, place, dimension, value, figures).
 
@@ -206,7 +217,7 @@ def _sources(asked: _Asked) -> Iterator[Select[Any]]:
     if asked.past:
         since = asked.recording
         if asked.dimensions[0] in DAILY:
-            since = asked.moment.recorded_on
+            since = asked.recorded_on
             yield from _days_of_recording(asked)
         for dimension in asked.dimensions:
             yield _entries_recorded(asked, dimension, since)
@@ -244,7 +255,7 @@ def _days_of_recording(asked: _Asked) -> Iterator[Select[Any]]:
         *_of(Rollup, asked),
         col(Rollup.effective_on) <= asked.days[-1],
         col(Rollup.recorded_on) >= asked.recording,
-        col(Rollup.recorded_on) < asked.moment.recorded_on,
+        col(Rollup.recorded_on) < asked.recorded_on,
     ]
     yield sa_select(_WHOLE, _day_place(asked, Rollup), *_kept(Rollup)).where(*conditions)
 
@@ -262,7 +273,7 @@ def _entries_of_month(asked: _Asked, month: date, day: date) -> Iterator[Select[
 
 def _entries_recorded(asked: _Asked, dimension: Dimension, since: date) -> Select[Any]:
     """Select the entries recorded from a day on, up to the moment."""
-    positions = (first_position_on(since), asked.moment.position)
+    positions = (first_position_on(since), asked.known_at)
     query = _entries(asked, dimension, _WHOLE).where(
         col(VolumeEntry.effective_on) <= asked.days[-1], col(VolumeEntry.position).between(*positions)
     )
