@@ -5,8 +5,9 @@ from datetime import date, timedelta
 from typing import Any, cast
 
 import pytest
-from doors import OPERATIONS, WRITES, Door, listed, lst, mbr, opened, refused, terms, trd
+from doors import OPERATIONS, WRITES, Door, Wish, listed, lst, mbr, opened, refused, terms, trd
 from exchanges import Exchange, Offer, Party, a_uscc, number_of, terms_of
+from test_api_access import asked
 
 from exchange.agents.callers import agent_for
 from exchange.agents.commands import EndMandate, GrantMandate
@@ -416,6 +417,20 @@ def test_the_second_side_of_a_trade_is_refused_to_an_agent_over_http(door: Door)
 
     assert problem["remedy"]
     door.post(path, door.of(seller), {})
+
+
+def test_an_agent_that_names_an_applicant_as_buyer_asks_no_more_of_the_database_than_for_nobody(door: Door) -> None:
+    seller, agent, hidden = door.place.a_member(), door.place.a_member(roles=SERVICE), MemberState.UNDER_REVIEW
+    door.place.a_mandate(seller, agent)
+    body = {"mode": "negotiated"} | terms(door.place.a_listing(seller), "HT-1")
+    found = []
+    for named in (mbr(door.place.a_member(hidden).id), mbr(999_999)):
+        wish = Wish("/v1/trades", body | {"buyer_id": named}, door.of(agent))
+        answer, took = asked(door, wish, wish.path, wish.by, headers=header(seller))
+        refused(answer, 422, "buyer-wrong")
+        found.append(took)
+
+    assert found[0] == found[1] != []
 
 
 def delegated(door: Door, steps: tuple[MandateStep, ...] = ALL) -> tuple[Party, Party, str]:
