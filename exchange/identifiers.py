@@ -46,7 +46,8 @@ DIGITS: Final = 12
 _ID: Final = re.compile(rf"[a-z]{{3}}_([0-9]{{{DIGITS}}})", re.ASCII)
 USCC_PATTERN: Final = "[0-9A-HJ-NP-RT-UW-Y]{18}"
 _USCC: Final = re.compile(USCC_PATTERN, re.ASCII)
-_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+SHA256_PATTERN: Final = "[0-9a-f]{64}"
+_SHA256: Final = re.compile(SHA256_PATTERN, re.ASCII)
 
 
 def written_id(prefix: Prefix, number: int) -> str:

@@ -18,6 +18,19 @@ UNSEEN_LETTERS: Final = re.compile(
 NAME_LIMIT: Final = 120
 REFERENCE_LIMIT: Final = 64
 PARAGRAPH_LIMIT: Final = 600
+ADDRESS_LIMIT: Final = 200
+"""How many characters (code points) a text of each kind may have."""
+CHARACTER_BYTES: Final = 3
+"""So many bytes of UTF-8 a text may have for each of its characters: Chinese fills its limit; rare characters beyond the BMP weigh four."""
+
+
+def byte_limit(limit: int) -> int:
+    """Give how many bytes of UTF-8 a text of at most so many characters may have.
+
+    >>> byte_limit(120)
+    360
+    """
+    return CHARACTER_BYTES * limit
 
 
 def is_formula(text: str) -> bool:
@@ -26,11 +39,12 @@ def is_formula(text: str) -> bool:
 
 
 def text_fault(text: str, limit: int) -> str | None:
-    """Give the rule that a text breaks, in words; None where it breaks none. `limit` counts characters."""
+    """Give the rule that a text breaks, in words; None where it breaks none. `limit` counts characters; bytes are limited by it, too."""
     if not text or text != text.strip():
         return "must have at least one character, and no space at either end"
-    if len(text) > limit:
-        return f"must have at most {limit} characters"
+    # A surrogate, which the next rules refuse, is weighed as well.
+    if len(text) > limit or len(text.encode(errors="surrogatepass")) > byte_limit(limit):
+        return f"must have at most {limit} characters, and {byte_limit(limit)} bytes in UTF-8"
     if is_formula(text):
         return FORMULA_RULE
     if UNSEEN_LETTERS.search(text) or _has_unseen(text):

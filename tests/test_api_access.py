@@ -450,7 +450,7 @@ def wish_of(door: Door, operation: str) -> Wish:
     return Wish(path, {}, own, method="GET")
 
 
-def asked(door: Door, wish: Wish, path: str, by: str) -> tuple[httpx.Response, list[str]]:
+def asked(door: Door, wish: Wish, path: str, by: str, **more: Any) -> tuple[httpx.Response, list[str]]:
     """Ask without a trace; give the answer, and the statements that it took, without their values."""
     with pytest.MonkeyPatch.context() as patch:
         statements: list[str] = []
@@ -472,7 +472,7 @@ def asked(door: Door, wish: Wish, path: str, by: str) -> tuple[httpx.Response, l
         with recorded() as read:
             dry: dict[str, Any] = {"dry_run": "true"} if wish.method != "GET" else {}
             body = wish.body if wish.method != "GET" else None
-            answer = door.ask(wish.method, path, by, body, without_key=True, **dry)
+            answer = door.ask(wish.method, path, by, body, without_key=True, **dry, **more)
     told = [re.sub(r"'[^']*'|[0-9]+", "?", statement) for statement in statements]
     return answer, told + [statement.text for statement in read if "api_key" not in statement.text]
 

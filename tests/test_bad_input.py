@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 import tracemalloc
 from collections.abc import Iterable, Iterator
@@ -33,7 +34,7 @@ from bad_inputs import (
 )
 from cluster import Cluster
 from conftest import TEMPLATE
-from doors import WRITES, Door, Wish, fen, mbr, opened, refused, terms, trd
+from doors import DOCUMENT, OPERATIONS, WRITES, Door, Wish, fen, mbr, opened, refused, terms, trd
 from exchanges import TABLES
 from hypothesis import given
 from hypothesis import strategies as st
@@ -381,23 +382,90 @@ LIMITS = {
     "admit_member": {"reason": 600},
     "create_key": {"person": 120, "name": 120},
 }
-"""How many characters a text may have, of up to four bytes each."""
+"""How many characters a text may have, and three times as many bytes."""
+BOUNDS = {"maxLength", "enum", "const", "pattern", "format"}
 
 
-@pytest.mark.parametrize("operation", LIMITS)
-def test_texts_are_taken_up_to_their_limit_whatever_their_characters_weigh(door: Door, operation: str) -> None:
-    limits = LIMITS[operation]
-    longest = {name: "\U00020000" * limit for name, limit in limits.items()}
+def texts_of(schema: dict[str, Any], place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give each text in a schema of the document, by where it stands, also in lists (`/0`) and one of several forms."""
+    if "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]] | {
+            name: value for name, value in schema.items() if name != "$ref"
+        }
+    if schema.get("type") == "string":
+        yield place, schema
+    for form in schema.get("anyOf", ()):
+        yield from texts_of(form, place)
+    if "items" in schema:
+        yield from texts_of(schema["items"], f"{place}/0")
+    for name, inner in schema.get("properties", {}).items():
+        yield from texts_of(inner, f"{place}/{name}")
+
+
+def texts_sent(operation: str) -> dict[str, dict[str, Any]]:
+    """Give the texts of what an operation takes, by where they stand."""
+    said = OPERATIONS[operation.partition(",")[0]][2].get("requestBody")
+    return dict(texts_of(said["content"]["application/json"]["schema"])) if said else {}
+
+
+TEXTS_SENT = {operation: texts_sent(operation) for operation in WISHES}
+
+
+@pytest.mark.parametrize("operation", WISHES)
+def test_the_document_bounds_every_text_that_is_sent(operation: str) -> None:
+    unbounded = [place for place, said in TEXTS_SENT[operation].items() if not BOUNDS & set(said)]
+
+    assert unbounded == []
+    for place, said in TEXTS_SENT[operation].items():
+        assert ("maxLength" in said) == ("x-maxBytes" in said), place
+    for name, limit in LIMITS.get(operation, {}).items():
+        said = TEXTS_SENT[operation][f"/{name}"]
+        assert (said["maxLength"], said["x-maxBytes"]) == (limit, 3 * limit)
+
+
+@pytest.mark.parametrize("operation", [name for name, texts in TEXTS_SENT.items() if "maxLength" in str(texts)])
+def test_a_text_is_taken_up_to_the_characters_and_bytes_that_the_document_says_and_no_further(
+    door: Door, operation: str
+) -> None:
     request = good(door, operation)
+    limits = {
+        place: (said["maxLength"], said["x-maxBytes"])
+        for place, said in TEXTS_SENT[operation].items()
+        if "maxLength" in said
+    }
+    whole = request.sent
+    for place, (characters, size) in limits.items():
+        rule = f"must have at most {characters} characters, and {size} bytes in UTF-8"
+        # One character too many; and one byte too many, for as many characters as there may be.
+        for text in ("x" * (characters + 1), "数" * (characters - 1) + "\U00020000"):
+            problem = told(send(door, having(place, text)(request.sent)), 422)
+            assert problem["errors"] == [{"pointer": place, "rule": rule}]
+        longest = "数" * characters
+        assert len(longest.encode()) == size
+        whole = having(place, longest)(whole)
 
-    for name, limit in limits.items():
-        for character in ("x", "\U00020000"):
-            answer = send(door, having(f"/{name}", character * (limit + 1))(request.sent))
-            [fault] = told(answer, 422)["errors"]
-            assert fault == {"pointer": f"/{name}", "rule": f"must have at most {limit} characters"}
-    whole = request.sent.with_body(request.sent.body | longest)
+    answer = send(door, whole)
 
-    assert send(door, whole).status_code == request.wish.status
+    assert answer.status_code == request.wish.status, answer.text
+
+
+@pytest.mark.parametrize("operation", [name for name, texts in TEXTS_SENT.items() if "'pattern'" in str(texts)])
+def test_what_passes_has_the_form_that_the_document_says(door: Door, operation: str) -> None:
+    body = orjson.loads(good(door, operation).sent.content)
+    patterns = {place: said["pattern"] for place, said in TEXTS_SENT[operation].items() if "pattern" in said}
+
+    found = {place: at(body, place) for place in patterns}
+
+    assert any(found.values())
+    for place, text in found.items():
+        assert text is None or re.search(patterns[place], text), place
+
+
+def at(body: Any, place: str) -> Any:
+    """Give what stands at a place of a body; None where nothing does."""
+    for name in place.lstrip("/").split("/"):
+        body = (body[0] if body else None) if isinstance(body, list) and name == "0" else (body or {}).get(name)
+    return body
 
 
 def test_lines_that_are_too_many_are_counted_and_not_read() -> None:

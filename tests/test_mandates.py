@@ -1,18 +1,20 @@
 """Agents: a member authorises a service organisation for named steps, until a day; who did what for whom is in every event."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from doors import OPERATIONS, WRITES, Door, listed, lst, mbr, opened, refused, trd
-from exchanges import Exchange, Party, a_uscc, terms_of
+from doors import OPERATIONS, WRITES, Door, Wish, listed, lst, mbr, opened, refused, terms, trd
+from exchanges import Exchange, Offer, Party, a_uscc, number_of, terms_of
+from test_api_access import asked
 
 from exchange.agents.callers import agent_for
 from exchange.agents.commands import EndMandate, GrantMandate
 from exchange.agents.rules import (
     LONGEST_DAYS,
     AgentInvolved,
+    AgentOfBoth,
     AgentWrong,
     MandateEnded,
     MandateRests,
@@ -21,7 +23,8 @@ from exchange.agents.rules import (
     StepNotMandated,
 )
 from exchange.agents.tables import Mandate, MandateStep
-from exchange.identifiers import MandateId, MemberId, Prefix, written_id
+from exchange.identifiers import MandateId, MemberId, Prefix, TradeId, written_id
+from exchange.journal.commands import Command
 from exchange.listings.commands import RegisterProduct
 from exchange.listings.states import ListingState
 from exchange.listings.tables import ProductKind
@@ -30,7 +33,15 @@ from exchange.members.states import MemberState
 from exchange.members.tables import Company
 from exchange.problems import NotFound
 from exchange.regulator import integrity
-from exchange.trades.commands import ConfirmTrade, ContractTrade
+from exchange.trades.commands import (
+    CancelTrade,
+    ConfirmTrade,
+    ContractTrade,
+    FileTrade,
+    ProposeTermination,
+    ProposeTrade,
+    TakeListing,
+)
 from exchange.trades.states import TradeState
 from exchange.trades.tables import Trade
 
@@ -293,7 +304,133 @@ def test_an_agent_does_not_deal_with_itself_or_its_group_for_another(place: Exch
     place.do(ContractTrade(other.id), acting)
 
 
+def both_sides(place: Exchange) -> tuple[Party, Party, Party]:
+    """Give a buyer and a seller, and an agent that may act for the buyer."""
+    buyer, seller, agent = place.a_member(), place.a_member(), place.a_member(roles=SERVICE)
+    place.a_mandate(buyer, agent)
+    return buyer, seller, agent
+
+
+STEPS_BY_AN_AGENT: dict[str, tuple[TradeState | None, str, Callable[[Offer, Trade], Command]]] = {
+    "take": (None, "buyer", lambda offer, _: TakeListing(offer.id, 1, terms_of("HT-9").price, "Training", "HT-9")),
+    "propose": (None, "buyer", lambda offer, _: ProposeTrade(offer.id, terms_of("HT-9"))),
+    "file": (None, "buyer", lambda offer, _: FileTrade(offer.id, terms_of("HT-9"), date(2026, 3, 2), ("a" * 64,))),
+    "confirm": (TradeState.PROPOSED, "seller", lambda _, sale: ConfirmTrade(sale.id)),
+    "contract": (TradeState.CONFIRMED, "buyer", lambda _, sale: ContractTrade(sale.id)),
+    "cancel": (TradeState.PROPOSED, "buyer", lambda _, sale: CancelTrade(sale.id, "as it should be")),
+    "terminate": (TradeState.CONTRACTED, "buyer", lambda _, sale: ProposeTermination(sale.id, "as it should be")),
+}
+"""How an agent does a step of a trade, with the state it starts from and the side it acts for."""
+
+
+@pytest.mark.parametrize("step", STEPS_BY_AN_AGENT)
+@pytest.mark.parametrize("given", [False, True])
+def test_no_step_of_a_trade_is_done_by_an_agent_that_the_other_party_has_authorised_too(
+    place: Exchange, step: str, *, given: bool
+) -> None:
+    state, side, command = STEPS_BY_AN_AGENT[step]
+    parties = {"buyer": place.a_member(), "seller": place.a_member()}
+    agent = place.a_member(roles=SERVICE)
+    offer = place.a_listing(parties["seller"])
+    sale = place.a_trade(state, parties["buyer"], offer, terms_of("HT-8")) if state else None
+    other = next(party for name, party in parties.items() if name != side)
+    place.a_mandate(parties[side], agent)
+    if given:
+        place.a_mandate(other, agent, MandateStep.PRODUCTS)
+    before = place.dump()
+
+    def act() -> None:
+        place.do(command(offer, cast("Trade", sale)), agent_for(agent.by, parties[side].uscc))
+
+    if given:
+        with pytest.raises(AgentOfBoth):
+            act()
+        assert place.dump() == before
+    else:
+        act()
+
+
+def test_an_agent_that_has_acted_for_one_side_never_acts_for_the_other_whatever_has_ended_since(
+    place: Exchange,
+) -> None:
+    buyer, seller, agent = both_sides(place)
+    offer = place.a_listing(seller)
+    [first] = place.records(Mandate)
+    made = place.do(ProposeTrade(offer.id, terms_of("HT-1")), agent_for(agent.by, buyer.uscc))
+    trade_id = TradeId(number_of(made["id"]))
+    place.do(EndMandate(first.id, "as it should be"), buyer.by)
+    place.a_mandate(seller, agent)
+
+    with pytest.raises(AgentOfBoth):
+        place.do(ConfirmTrade(trade_id), agent_for(agent.by, seller.uscc))
+    place.do(ConfirmTrade(trade_id), seller.by)
+
+    # What ended before a trade was proposed is over.
+    anew = place.a_trade(TradeState.PROPOSED, buyer, offer, terms_of("HT-2"))
+    place.do(ConfirmTrade(anew.id), agent_for(agent.by, seller.uscc))
+
+
+def test_a_mandate_whose_last_day_lies_before_a_trade_was_proposed_is_over(place: Exchange) -> None:
+    buyer, seller, agent = place.a_member(), place.a_member(), place.a_member(roles=SERVICE)
+    place.a_mandate(buyer, agent, ends_on=place.today)
+    place.a_mandate(seller, agent)
+    offer = place.a_listing(seller)
+    during = place.a_trade(TradeState.PROPOSED, buyer, offer, terms_of("HT-1"))
+    place.wait(days=1)
+    after = place.a_trade(TradeState.PROPOSED, buyer, offer, terms_of("HT-2"))
+
+    with pytest.raises(AgentOfBoth):
+        place.do(ConfirmTrade(during.id), agent_for(agent.by, seller.uscc))
+    place.do(ConfirmTrade(after.id), agent_for(agent.by, seller.uscc))
+
+
+def test_within_one_batch_an_agent_serves_one_side_of_a_trade(database_url: str) -> None:
+    with Exchange.at(database_url) as place:
+        buyer, seller, agent = both_sides(place)
+        offer = place.a_listing(seller)
+        trade_id = TradeId(place.position + 2)
+
+        outcomes = place.batch(
+            [
+                (GrantMandate(agent.id, ALL, LAST), seller.by, None),
+                (ProposeTrade(offer.id, terms_of("HT-1")), buyer.by, None),
+                (ConfirmTrade(trade_id), agent_for(agent.by, seller.uscc), None),
+            ]
+        )
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Answer", "Answer", "AgentOfBoth"]
+
+
 # Over HTTP
+
+
+def test_the_second_side_of_a_trade_is_refused_to_an_agent_over_http(door: Door) -> None:
+    buyer, seller, agent = both_sides(door.place)
+    offer = door.place.a_listing(seller)
+    key, body = door.of(agent), {"mode": "negotiated"} | terms(offer, "HT-1")
+    made = door.ask("POST", "/v1/trades", key, body, headers=header(buyer))
+    assert made.status_code == 201, made.text
+    door.place.a_mandate(seller, agent)
+    path = f"/v1/trades/{made.json()['id']}/confirmation"
+
+    problem = refused(door.ask("POST", path, key, {}, headers=header(seller)), 409, "agent-of-both")
+
+    assert problem["remedy"]
+    door.post(path, door.of(seller), {})
+
+
+def test_an_agent_that_names_an_applicant_as_buyer_asks_no_more_of_the_database_than_for_nobody(door: Door) -> None:
+    seller, agent, hidden = door.place.a_member(), door.place.a_member(roles=SERVICE), MemberState.UNDER_REVIEW
+    door.place.a_mandate(seller, agent)
+    body = {"mode": "negotiated"} | terms(door.place.a_listing(seller), "HT-1")
+    found = []
+    for named in (mbr(door.place.a_member(hidden).id), mbr(999_999)):
+        wish = Wish("/v1/trades", body | {"buyer_id": named}, door.of(agent))
+        answer, took = asked(door, wish, wish.path, wish.by, headers=header(seller))
+        refused(answer, 422, "buyer-wrong")
+        found.append(took)
+
+    assert found[0] == found[1] != []
 
 
 def delegated(door: Door, steps: tuple[MandateStep, ...] = ALL) -> tuple[Party, Party, str]:

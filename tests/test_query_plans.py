@@ -50,6 +50,8 @@ COPIES = 2_500
 """So many times the exchange is put beside itself, a day later each time."""
 STEP = 100_000
 """By so much the ids of one copy differ from those of the one before."""
+COMMON_NAME = "湖南工商有限公司"
+"""Many go by this name, and one that waits for its admission."""
 ROWS = 300
 """So many rows a query may touch on PostgreSQL, for a page of ten."""
 OPERATIONS = 3_000
@@ -120,7 +122,7 @@ class Shop:
     def __init__(self, door: Door) -> None:
         self.door = door
         place = door.place
-        seller: Party = place.a_member(roles=("provider", "consumer", "service_org"))
+        seller: Party = place.a_member(roles=("provider", "consumer", "service_org"), legal_name=COMMON_NAME)
         buyer: Party = place.a_member()
         offer = place.a_listing(seller)
         for number in range(3):
@@ -138,6 +140,7 @@ class Shop:
         place.do(ProposeReversal(sold.id, "as it should be"), place.operator())
         place.do(RecordAuction(rare.id, buyer.id, terms_of("HT-auction"), place.today), place.operator())
         place.a_member(MemberState.SUSPENDED)
+        place.a_member(MemberState.SUBMITTED, legal_name=COMMON_NAME)
         taken = {"mode": "negotiated", "external_ref": "PO-1"} | terms(offer, "HT-ref")
         door.post("/v1/trades", door.of(buyer), taken)
         self.names = {
@@ -503,6 +506,19 @@ def test_no_question_reads_more_as_the_exchange_grows(
     assert [(one.before, one.after) for one in found] == [(one.before, one.before) for one in found]
     wrong = [(too_much(operation, cost), cost.plan) for one in found for cost in one.costs]
     assert not [plan for tables, plan in wrong if tables], "\n\n".join(plan for tables, plan in wrong if tables)
+
+
+@pytest.mark.parametrize("look", ["/v1/queues/applications", "/v1/members"])
+def test_whom_a_page_of_members_looks_like_is_asked_once_by_the_look_and_for_operators_alone(
+    questions: Questions, look: str
+) -> None:
+    operation = "show_queue" if "queues" in look else "list_members"
+
+    asked = [cost for cost in questions[operation, "operator", look].costs if "member_term" in cost.tables]
+
+    assert [bool(re.search(r"term ?>", cost.plan)) for cost in asked] == [True]
+    for other in ("buyer", "seller"):
+        assert not [cost for cost in questions[operation, other, look].costs if "member_term" in cost.tables]
 
 
 def test_everything_that_the_command_line_asks_is_asked() -> None:

@@ -1,17 +1,28 @@
 """A member's person who acts for another member."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from exchange.access.callers import KeyHolder
-from exchange.agents.rules import AgentInvolved, MandateRests, NoMandate, StepNotMandated, in_force
+from exchange.agents.rules import (
+    AgentInvolved,
+    AgentOfBoth,
+    MandateRests,
+    NoMandate,
+    StepNotMandated,
+    held_since,
+    in_force,
+)
 from exchange.agents.steps import STEP_OF
 from exchange.agents.tables import Mandate
+from exchange.identifiers import MemberId, TradeId
 from exchange.journal.commands import Command
 from exchange.journal.events import NewEvent
 from exchange.journal.work import Need, Needs, UnitOfWork
 from exchange.members.standing import group
 from exchange.members.states import MemberState
 from exchange.members.tables import Member
+from exchange.trades.tables import Trade
 
 BY_PAIR = ("principal_uscc", "agent_uscc")
 
@@ -37,21 +48,35 @@ class Agent(KeyHolder):
         if any(work.get(Member, side).state is not MemberState.ACTIVE for side in sides):
             raise MandateRests("One of the two is not an active member.")
 
+    def dealing_needs(self, work: UnitOfWork, members: Iterable[MemberId]) -> list[Need]:
+        """Ask for what mandates the other party of a deal has given to the agent."""
+        found = (work.find(Member, member) for member in members)
+        # Whom there is not takes the same statement as whom the caller may not see: nobody has no code.
+        others = {"" if member is None else member.uscc for member in found} - {self.uscc}
+        return [Need(Mandate, (other, self.agent_uscc), BY_PAIR) for other in sorted(others)]
+
     def told(self, work: UnitOfWork, command: Command, event: NewEvent) -> NewEvent:
-        """Write into the event who acts, for whom, and by which mandate. Raises AgentInvolved."""
+        """Write into the event who acts, for whom, and by which mandate. Raises AgentInvolved, AgentOfBoth."""
         mandate = self._covering(work, command)
         own_group = group(work.get(Member, mandate.agent_id))
-        others = (work.get(Member, party) for party in event.parties)
-        if any(
-            other.uscc != self.uscc and {other.uscc, group(other)} & {self.agent_uscc, own_group} for other in others
-        ):
+        others = [other for party in event.parties if (other := work.get(Member, party)).uscc != self.uscc]
+        if any({other.uscc, group(other)} & {self.agent_uscc, own_group} for other in others):
             raise AgentInvolved("The agent, or a company of its group, is the other party.")
+        if any(self._served(work, command, other) for other in others):
+            raise AgentOfBoth("The other party has authorised it at some time since the trade was proposed.")
         by_mandate = {"acting_for": mandate.principal_id, "mandate": mandate.id}
         return replace(event, acting=mandate.agent_id, facts=event.facts | by_mandate)
 
     def _held(self, work: UnitOfWork) -> list[Mandate]:
         found = work.all(Mandate, (self.uscc, self.agent_uscc), BY_PAIR)
         return [mandate for mandate in found if in_force(mandate, work.today)]
+
+    def _served(self, work: UnitOfWork, command: Command, other: Member) -> bool:
+        """Tell whether another party has authorised the agent at any time since the trade that a command is about was opened."""
+        opened: TradeId | None = getattr(command, "trade_id", None)
+        position, day = opened or work.position, work.get(Trade, opened).proposed_on if opened else work.today
+        given = work.all(Mandate, (other.uscc, self.agent_uscc), BY_PAIR)
+        return any(held_since(mandate, position, day) for mandate in given)
 
     def _covering(self, work: UnitOfWork, command: Command) -> Mandate:
         """Give the first mandate in force that covers a command. Raises NoMandate, StepNotMandated."""

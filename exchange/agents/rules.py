@@ -52,6 +52,12 @@ class AgentInvolved(Forbidden):
     remedy = "Have the company act itself, or by an agent that has no part in the trade."
 
 
+class AgentOfBoth(Conflict):
+    """An agent does not act in a trade whose other party has authorised it, too."""
+
+    remedy = "Have the company act itself, or by an agent that the other party has not authorised since the trade was proposed."
+
+
 def check_steps(steps: Sequence[MandateStep]) -> None:
     """Check what an agent is to be authorised for. Raises MandateWrong."""
     if not steps or len(set(steps)) != len(steps):
@@ -63,6 +69,11 @@ def check_end(today: date, ends_on: date) -> None:
     longest = today + timedelta(days=LONGEST_DAYS)
     if not today <= ends_on <= longest:
         raise MandateWrong("The last day breaks a rule.", Fault("/ends_on", f"must lie between {today} and {longest}"))
+
+
+def held_since(mandate: Mandate, position: int, day: date) -> bool:
+    """Tell whether a mandate has been in force at any time since a position of the journal, on that business day."""
+    return day <= mandate.ends_on and (mandate.state is MandateState.ACTIVE or mandate.changed_at > position)
 
 
 def in_force(mandate: Mandate, day: date) -> bool:

@@ -12,7 +12,7 @@ from exchange.access.tables import READERS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, office
 from exchange.api.lists import Page, PageShape, after, cut
-from exchange.api.members import MemberShape, shape_member
+from exchange.api.members import LOOKS_LIKE, MemberShape, reviews, shape_member, written_members
 from exchange.api.shapes import Count, Nothing, Searched
 from exchange.api.trades import TradeShape, shape_trade
 from exchange.clock import instant_text
@@ -45,6 +45,11 @@ class WaitingShape(BaseModel):
     label: str = Field(description="what people call it: a company's name, a title, a contract number")
     since: str
     age_days: int
+    looks_like: list[str] | None = Field(
+        None,
+        description=LOOKS_LIKE + " The oldest for each of its present names; null where no member waits.",
+        examples=[["mbr_000000000002"]],
+    )
 
 
 class WaitingList(PageShape):
@@ -97,12 +102,16 @@ async def _waiting(request: Request, caller: KeyHolder, asked: Page) -> WaitingL
     name, now, place = request.path_params["id"], office(request).now(), after(request, caller, asked)
     if name not in QUEUES:
         raise unseen()
-    rows = await office(request).database.read(waiting, name, now, place, asked.limit + 1)
+    rows = await office(request).database.read(waiting, name, now, place, asked.limit + 1, reviews=reviews(caller))
     page, following = cut(request, caller, asked, rows, itemgetter(1))
     return WaitingList(
         data=[
             WaitingShape(
-                subject=one.subject, label=one.label, since=instant_text(one.since), age_days=_age_days(now, one.since)
+                subject=one.subject,
+                label=one.label,
+                since=instant_text(one.since),
+                age_days=_age_days(now, one.since),
+                looks_like=written_members(one.looks_like),
             )
             for one, _ in page
         ],

@@ -16,7 +16,7 @@ from exchange.api.access import BOTH
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, respond
 from exchange.api.lists import Page, PageShape, after, cut
-from exchange.api.shapes import USCC_EXAMPLE, Day, Nothing, example
+from exchange.api.shapes import USCC_EXAMPLE, Day, Name, Nothing, Uscc, example
 from exchange.clock import instant_text
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.journal.commands import CREATED
@@ -38,11 +38,11 @@ class NewKey(Body):
     )
 
     role: Role
-    person: str = Field(description="Personal: kept erasably", examples=["李四"])
-    uscc: str | None = Field(
+    person: Name = Field(description="Personal: kept erasably", examples=["李四"])
+    uscc: Uscc | None = Field(
         None, description="for a member's key, and only for one; a member may leave it out: it is its own"
     )
-    name: str | None = Field(None, description="what its holder calls it", examples=["billing"])
+    name: Name | None = Field(None, description="what its holder calls it", examples=["billing"])
     scopes: tuple[Scope, ...] | None = Field(None, description="what it is restricted to; else all that its role does")
     expires_on: Day | None = Field(None, description="the last day on which it opens anything")
 

@@ -1,7 +1,8 @@
 """Members over HTTP."""
 
+from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from starlette.requests import Request
@@ -14,20 +15,26 @@ from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cursor, cut
 from exchange.api.shapes import (
     USCC_EXAMPLE,
+    Address,
     Day,
     MoneyShape,
+    Name,
     Nothing,
     Reasoned,
     ReasonedOn,
     Searched,
+    Sha256,
+    Uscc,
     example,
     money_of,
+    one_of,
+    patterned,
 )
 from exchange.api.sheets import CSV_TYPE, SHEET_EXAMPLE, statement_sheet
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.members import commands
-from exchange.members.queries import MemberFilter, list_members, show_member
-from exchange.members.rules import CORRECTABLE, CompanyFields
+from exchange.members.queries import MemberFilter, show_member, show_members
+from exchange.members.rules import CORRECTABLE, INDUSTRY_PATTERN, REGION_PATTERN, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
 from exchange.tenancy import read_for
@@ -45,21 +52,25 @@ APPLICATION_EXAMPLE: Final = {
 }
 
 
+Region = Annotated[str, patterned(REGION_PATTERN)]
+Industry = Annotated[str, patterned(INDUSTRY_PATTERN)]
+
+
 class Application(Body):
     """What a company says of itself."""
 
     model_config = example(**APPLICATION_EXAMPLE)
 
-    legal_name: str = Field(examples=["湖南湘数科技有限公司"])
-    short_name: str = Field(examples=["湘数科技"])
-    legal_representative: str = Field(description="Personal: kept erasably, never answered.", examples=["张三"])
-    address: str = Field(examples=["长沙市岳麓区麓谷大道1号"])
-    region_code: str = Field(description="GB/T 2260", examples=["430104"])
-    industry_code: str = Field(description="GB/T 4754", examples=["I6510"])
+    legal_name: Name = Field(examples=["湖南湘数科技有限公司"])
+    short_name: Name = Field(examples=["湘数科技"])
+    legal_representative: Name = Field(description="Personal: kept erasably, never answered.", examples=["张三"])
+    address: Address = Field(examples=["长沙市岳麓区麓谷大道1号"])
+    region_code: Region = Field(description="GB/T 2260", examples=["430104"])
+    industry_code: Industry = Field(description="GB/T 4754", examples=["I6510"])
     roles: tuple[MemberRole, ...] = Field(examples=[["provider", "consumer"]])
-    contact: str = Field(description="Personal: kept erasably, never answered.", examples=["0731-88880000"])
-    group_parent_uscc: str | None = None
-    evidence: tuple[str, ...] = Field((), description="SHA-256 of each document")
+    contact: Name = Field(description="Personal: kept erasably, never answered.", examples=["0731-88880000"])
+    group_parent_uscc: Uscc | None = None
+    evidence: tuple[Sha256, ...] = Field((), description="SHA-256 of each document")
 
     @property
     def company(self) -> CompanyFields:
@@ -72,7 +83,7 @@ class NewApplication(Application):
 
     model_config = example(uscc=USCC_EXAMPLE, **APPLICATION_EXAMPLE)
 
-    uscc: str = Field(
+    uscc: Uscc = Field(
         description="GB 32100-2015; a member's key applies for its own company only", examples=[USCC_EXAMPLE]
     )
 
@@ -82,8 +93,8 @@ class TypoBody(Reasoned):
 
     model_config = example(field="address", value="长沙市岳麓区麓谷大道10号", reason="A digit was left out.")
 
-    field: str = Field(description=f"one of {', '.join(CORRECTABLE)}", examples=["address"])
-    value: str = Field(description="what shall stand there")
+    field: Annotated[str, one_of(CORRECTABLE)] = Field(examples=["address"])
+    value: Address = Field(description="what shall stand there, by the rules of that field")
 
 
 class MemberChange(Reasoned):
@@ -91,12 +102,15 @@ class MemberChange(Reasoned):
 
     model_config = example(reason="Renamed, as the register shows.", legal_name="湖南湘数科技股份有限公司")
 
-    legal_name: str | None = None
-    short_name: str | None = None
-    region_code: str | None = None
-    group_parent_uscc: str | None = None
+    legal_name: Name | None = None
+    short_name: Name | None = None
+    region_code: Region | None = None
+    group_parent_uscc: Uscc | None = None
     leaves_group: bool = False
     effective_on: Day | None = None
+
+
+LOOKS_LIKE: Final = "For operators: others whose names look like its own (UTS 39), to see before it is admitted."
 
 
 class MemberShape(Body):
@@ -119,7 +133,8 @@ class MemberShape(Body):
     changed_at: int | None = Field(None, description="position of the last change")
     looks_like: list[str] | None = Field(
         None,
-        description="for operators, where one member is shown: others whose names look like its own (UTS 39), to see before it is admitted",
+        description=LOOKS_LIKE
+        + " In a list, the oldest for each of its present names; on its own page, 20 at most, by old names too.",
         examples=[["mbr_000000000002"]],
     )
 
@@ -185,8 +200,13 @@ class StatementShape(PageShape):
     )
 
 
-def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
-    """Shape a member for who asks."""
+def written_members(numbers: Iterable[MemberId] | None) -> list[str] | None:
+    """Write the ids of members; null where they are not for who asks."""
+    return None if numbers is None else [written_id(Prefix.MEMBER, number) for number in numbers]
+
+
+def shape_member(member: Member, caller: KeyHolder, alike: Iterable[MemberId] | None = None) -> MemberShape:
+    """Shape a member for who asks; `alike` are those that it looks like, for operators alone."""
     own = caller.uscc is None or caller.uscc == member.uscc
     shape: dict[str, Any] = {
         "id": written_id(Prefix.MEMBER, member.id),
@@ -194,6 +214,7 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
         "state": member.state,
         "legal_name": member.legal_name,
         "roles": member.roles,
+        "looks_like": written_members(alike),
     }
     if own:
         names = ("short_name", "address", "region_code", "industry_code", "group_parent_uscc", "evidence")
@@ -203,20 +224,26 @@ def shape_member(member: Member, caller: KeyHolder) -> MemberShape:
     return MemberShape(**shape)
 
 
+def reviews(caller: KeyHolder) -> bool:
+    """Tell whether somebody decides on applications."""
+    return caller.role == Role.OPERATOR
+
+
 async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
-    rows = await read_for(
+    rows, alike = await read_for(
         office(request).database,
         caller.uscc,
-        list_members,
+        show_members,
         caller.uscc,
         place[0] if place else None,
         asked.limit + 1,
         MemberFilter(asked.state, asked.uscc, asked.name),
+        reviews=reviews(caller),
     )
     page, following = cut(request, caller, asked, rows, lambda member: [member.id])
     return MemberList(
-        data=[shape_member(member, caller) for member in page],
+        data=[shape_member(member, caller, alike and alike[member.id]) for member in page],
         next=following,
     )
 
@@ -229,14 +256,9 @@ async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
         show_member,
         MemberId(number),
         caller.uscc,
-        reviews=caller.role == Role.OPERATOR,
+        reviews=reviews(caller),
     )
-    shape = shape_member(member, caller)
-    return (
-        shape
-        if alike is None
-        else shape.model_copy(update={"looks_like": [written_id(Prefix.MEMBER, one) for one in alike]})
-    )
+    return shape_member(member, caller, alike)
 
 
 async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery) -> StatementShape | StreamingResponse:

@@ -1,6 +1,6 @@
 """Products, their versions and assessments over HTTP."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 from starlette.requests import Request
@@ -11,11 +11,11 @@ from exchange.agents.steps import PRODUCT_STEPS
 from exchange.api.bodies import Body
 from exchange.api.doors import Read, Route, Write, office, path_id
 from exchange.api.lists import Page, PageShape, after, cut
-from exchange.api.shapes import SHA256_EXAMPLE, Day, Nothing, example
+from exchange.api.shapes import SHA256_EXAMPLE, Day, Name, Nothing, Paragraph, Reference, Sha256, example, patterned
 from exchange.identifiers import Prefix, ProductId, VersionId, written_id
 from exchange.listings import commands
 from exchange.listings.queries import find_product, list_products
-from exchange.listings.rules import VersionFields
+from exchange.listings.rules import CODE_PATTERN, RIGHT_PATTERN, VersionFields
 from exchange.listings.tables import (
     AssessmentKind,
     DataGrade,
@@ -37,7 +37,7 @@ class NewProduct(Body):
 
     model_config = example(code="HN-FIN-0012", kind="dataset")
 
-    code: str = Field(examples=["HN-FIN-0012"])
+    code: Annotated[str, patterned(CODE_PATTERN)] = Field(examples=["HN-FIN-0012"])
     kind: ProductKind
 
 
@@ -59,26 +59,26 @@ class VersionBody(Body):
         rights=["use:2027-12-31"],
     )
 
-    title: str = Field(examples=["企业信用风险评分数据集"])
-    abstract: str
+    title: Name = Field(examples=["企业信用风险评分数据集"])
+    abstract: Paragraph
     sector: Sector
-    scenarios: str
+    scenarios: Paragraph
     source_type: SourceType
     personal_information: bool
     legal_basis: LegalBasis | None = Field(
         None, description="given where there is personal information, and only there"
     )
     grade: DataGrade = Field(description="GB/T 43697-2024; core data is never listed")
-    coverage: str = Field(examples=["湖南省，2015–2023"])
+    coverage: Name = Field(examples=["湖南省，2015–2023"])
     record_count: int
     update_frequency: UpdateFrequency
     delivery_modes: tuple[DeliveryMode, ...]
-    rights: tuple[str, ...] = Field(
+    rights: tuple[Annotated[str, patterned(RIGHT_PATTERN)], ...] = Field(
         description="hold, use, operate, each perhaps with the last day on which it holds",
         examples=[["use:2027-12-31"]],
     )
-    sample_sha256: str | None = None
-    ip_registration: str | None = None
+    sample_sha256: Sha256 | None = None
+    ip_registration: Reference | None = None
 
     @property
     def fields(self) -> VersionFields:
@@ -100,7 +100,7 @@ class AssessmentBody(Body):
     model_config = example(kind="security", report_sha256=SHA256_EXAMPLE)
 
     kind: AssessmentKind
-    report_sha256: str
+    report_sha256: Sha256
 
 
 class ProductRow(Body):

@@ -1,15 +1,16 @@
 """The shapes that bodies and answers are made of."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from exchange.api.bodies import Body
-from exchange.identifiers import Prefix, read_id, written_id
+from exchange.identifiers import DIGITS, SHA256_PATTERN, USCC_PATTERN, Prefix, read_id, written_id
 from exchange.money import Money
-from exchange.texts import REFERENCE_LIMIT, text_fault
+from exchange.texts import ADDRESS_LIMIT, NAME_LIMIT, PARAGRAPH_LIMIT, REFERENCE_LIMIT, byte_limit, text_fault
 
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
@@ -47,6 +48,29 @@ PositionText = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,17})$
 """A place in the journal in a query string; 0 is before its beginning."""
 
 
+def limited(limit: int) -> Any:
+    """Say in the document how long a text may be, in characters and in bytes of UTF-8 (`x-maxBytes`); the rules of each command see to it."""
+    return Field(json_schema_extra={"minLength": 1, "maxLength": limit, "x-maxBytes": byte_limit(limit)})
+
+
+def patterned(pattern: str) -> Any:
+    """Say in the document of what form a code is; the rules of each command see to it."""
+    return Field(json_schema_extra={"pattern": f"^{pattern}$"})
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """Say in the document that a text is one of these; the rules of each command see to it."""
+    return Field(json_schema_extra={"enum": list(names)})
+
+
+Name = Annotated[str, limited(NAME_LIMIT)]
+Reference = Annotated[str, limited(REFERENCE_LIMIT)]
+Paragraph = Annotated[str, limited(PARAGRAPH_LIMIT)]
+Address = Annotated[str, limited(ADDRESS_LIMIT)]
+Uscc = Annotated[str, patterned(USCC_PATTERN)]
+Sha256 = Annotated[str, patterned(SHA256_PATTERN)]
+
+
 def _searchable(value: str) -> str:
     if fault := text_fault(value, REFERENCE_LIMIT):
         raise ValueError(fault)
@@ -56,7 +80,7 @@ def _searchable(value: str) -> str:
 Searched = Annotated[
     str,
     AfterValidator(_searchable),
-    Field(json_schema_extra={"minLength": 1, "maxLength": REFERENCE_LIMIT}),
+    limited(REFERENCE_LIMIT),
 ]
 """A text to look for: one that could be stored."""
 
@@ -94,7 +118,8 @@ def id_type(prefix: Prefix) -> Any:
             raise ValueError(f"must be an id of the form {written_id(prefix, 9120)}")
         return number
 
-    shown = Field(json_schema_extra={"type": "string", "examples": [written_id(prefix, 9120)]})
+    pattern = f"^{prefix}_[0-9]{{{DIGITS}}}$"
+    shown = Field(json_schema_extra={"type": "string", "pattern": pattern, "examples": [written_id(prefix, 9120)]})
     return Annotated[int, BeforeValidator(read), shown]
 
 
@@ -140,7 +165,7 @@ class Reasoned(Body):
 
     model_config = example(reason="Documents complete.")
 
-    reason: str = Field(examples=["Documents complete."])
+    reason: Paragraph = Field(examples=["Documents complete."])
 
 
 class ReasonedOn(Reasoned):

@@ -17,13 +17,17 @@ from exchange.api.shapes import (
     MoneyBody,
     MoneyShape,
     Nothing,
+    Paragraph,
     Reasoned,
     ReasonedOn,
+    Reference,
     Searched,
+    Sha256,
     example,
     fen,
     id_type,
     money_of,
+    one_of,
 )
 from exchange.identifiers import ListingId, MemberId, Prefix, TradeId, written_id
 from exchange.journal.commands import Command
@@ -67,10 +71,10 @@ class TermsBody(Amounts):
 
     listing_id: id_type(Prefix.LISTING)  # type: ignore[valid-type]  # made for each kind of id
     quantity: int
-    purpose: str = Field(examples=["信贷风控建模"])
-    contract_number: str = Field(examples=["HT-2026-0001"])
-    contract_sha256: str = Field(description="SHA-256 of the contract's text")
-    delivery_terms: str | None = None
+    purpose: Paragraph = Field(examples=["信贷风控建模"])
+    contract_number: Reference = Field(examples=["HT-2026-0001"])
+    contract_sha256: Sha256 = Field(description="SHA-256 of the contract's text")
+    delivery_terms: Paragraph | None = None
     acceptance_window_days: int = 0
 
     @property
@@ -101,12 +105,12 @@ class NewTrade(Amounts):
     mode: Literal["listed", "negotiated"]
     listing_id: id_type(Prefix.LISTING)  # type: ignore[valid-type]  # made for each kind of id
     quantity: int
-    purpose: str = Field(examples=["信贷风控建模"])
-    contract_number: str | None = Field(None, examples=["HT-2026-0001"])
-    contract_sha256: str | None = Field(None, description="for `negotiated` only, and then needed")
-    delivery_terms: str | None = None
+    purpose: Paragraph = Field(examples=["信贷风控建模"])
+    contract_number: Reference | None = Field(None, examples=["HT-2026-0001"])
+    contract_sha256: Sha256 | None = Field(None, description="for `negotiated` only, and then needed")
+    delivery_terms: Paragraph | None = None
     acceptance_window_days: int = 0
-    external_ref: str | None = Field(None, description="your own reference; the other party does not see it")
+    external_ref: Reference | None = Field(None, description="your own reference; the other party does not see it")
     buyer_id: id_type(Prefix.MEMBER) | None = None  # type: ignore[valid-type]  # made for each kind of id
 
 
@@ -118,8 +122,8 @@ class Filing(TermsBody):
     )
 
     effective_on: Day
-    evidence: tuple[str, ...] = Field(description="SHA-256 of each document")
-    external_ref: str | None = None
+    evidence: tuple[Sha256, ...] = Field(description="SHA-256 of each document")
+    external_ref: Reference | None = None
     buyer_id: id_type(Prefix.MEMBER) | None = None  # type: ignore[valid-type]  # made for each kind of id
 
 
@@ -137,7 +141,7 @@ class Confirmation(Body):
 
     model_config = example(external_ref="PO-2026-0001")
 
-    external_ref: str | None = None
+    external_ref: Reference | None = None
 
 
 class Review(Reasoned):
@@ -156,8 +160,10 @@ class CorrectionBody(Reasoned):
 
     model_config = example(field="purpose", value="信贷风控建模", reason="A slip of the pen, as the contract shows.")
 
-    field: str = Field(description=f"one of {', '.join(rules.WORDS)}", examples=["purpose"])
-    value: str | None = Field(None, description="what shall stand there; left out or null to empty it")
+    field: Annotated[str, one_of(rules.WORDS)] = Field(examples=["purpose"])
+    value: Paragraph | None = Field(
+        None, description="what shall stand there, by the rules of that field; left out or null to empty it"
+    )
 
 
 class PartyShape(Body):

@@ -11,11 +11,11 @@ from sqlmodel import Session, col, select
 
 from exchange.access.proposals import FRESH_DAYS
 from exchange.access.tables import Proposal, ProposalKind, ProposalState
-from exchange.identifiers import Prefix, TradeId, is_uscc, read_id, written_id
+from exchange.identifiers import MemberId, Prefix, TradeId, is_uscc, read_id, written_id
 from exchange.journal.tables import Batch, Event
 from exchange.listings.states import ListingState
 from exchange.listings.tables import Listing, ProductVersion
-from exchange.members.queries import MemberFilter, list_members
+from exchange.members.queries import MemberFilter, first_look_alikes, list_members
 from exchange.members.states import MemberState
 from exchange.members.tables import Company, Member
 from exchange.trades.queries import Deal, TradeFilter, list_trades
@@ -30,6 +30,8 @@ class Waiting:
     subject: str
     label: str
     since: datetime
+    looks_like: Sequence[MemberId] | None = None
+    """The first members of other companies that a member looks like, to who reviews it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,8 @@ class Queue:
     waits_for: str
     select: Callable[[datetime], Any]
     """Select (number, label, position since when) of all that waits, given the instant before which proposals have lapsed."""
-    subject: Callable[[Any], str]
-    """Write the id of what waits."""
+    prefix: Prefix
+    """Of what kind is what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,44 +95,39 @@ def _proposals(
     return chosen
 
 
-def _written(prefix: Prefix) -> Callable[[Any], str]:
-    return lambda number: written_id(prefix, number)
-
-
-_MEMBER, _LISTING, _TRADE = (_written(prefix) for prefix in (Prefix.MEMBER, Prefix.LISTING, Prefix.TRADE))
 _OF_TRADE: Final = (Trade.id, Trade.reversal_id, Trade.changed_at, Trade.contract_number)
 
 QUEUES: Final = {
-    "applications": Queue("Applications", "入会申请", "operator: review", _members(MemberState.SUBMITTED), _MEMBER),
+    "applications": Queue("Applications", "入会申请", "operator: review", _members(MemberState.SUBMITTED), Prefix.MEMBER),
     "reviews": Queue(
         "Applications in review", "入会审核", "operator: admission, rejection or correction-request",
-        _members(MemberState.UNDER_REVIEW), _MEMBER,
+        _members(MemberState.UNDER_REVIEW), Prefix.MEMBER,
     ),
     "corrections": Queue(
         "Applications sent back", "待补正", "the company: correction",
-        _members(MemberState.CORRECTION_REQUESTED), _MEMBER,
+        _members(MemberState.CORRECTION_REQUESTED), Prefix.MEMBER,
     ),
-    "listings": Queue("Listings in review", "挂牌审核", "operator: approval or rejection", _listings, _LISTING),
-    "filings": Queue("Filings to decide", "备案审核", "operator: review", _filings(confirmed=True), _TRADE),
+    "listings": Queue("Listings in review", "挂牌审核", "operator: approval or rejection", _listings, Prefix.LISTING),
+    "filings": Queue("Filings to decide", "备案审核", "operator: review", _filings(confirmed=True), Prefix.TRADE),
     "unconfirmed-filings": Queue(
         "Filings the other party has not confirmed", "备案待确认", "the other party: confirmation",
-        _filings(confirmed=False), _TRADE,
+        _filings(confirmed=False), Prefix.TRADE,
     ),
     "reversals": Queue(
         "Reversals to approve", "冲正复核", "another operator: reversal/approval",
-        _proposals(ProposalKind.REVERSAL, *_OF_TRADE), _TRADE,
+        _proposals(ProposalKind.REVERSAL, *_OF_TRADE), Prefix.TRADE,
     ),
     "terminations": Queue(
         "Terminations the other party has not agreed to", "待同意终止", "the other party: termination/approval",
-        _proposals(ProposalKind.TERMINATION, Trade.id, Trade.termination_id, Trade.changed_at, Trade.contract_number), _TRADE,
+        _proposals(ProposalKind.TERMINATION, Trade.id, Trade.termination_id, Trade.changed_at, Trade.contract_number), Prefix.TRADE,
     ),
     "expulsions": Queue(
         "Expulsions to approve", "除名复核", "another operator: expulsion/approval",
-        _proposals(ProposalKind.EXPULSION, Member.id, Member.expulsion_id, Member.changed_at, Member.legal_name), _MEMBER,
+        _proposals(ProposalKind.EXPULSION, Member.id, Member.expulsion_id, Member.changed_at, Member.legal_name), Prefix.MEMBER,
     ),
     "readmissions": Queue(
         "Readmissions to approve", "重新入会复核", "another operator: readmission/approval",
-        _proposals(ProposalKind.READMISSION, Company.member_id, Company.readmission_id, Company.changed_at, Company.uscc), _MEMBER,
+        _proposals(ProposalKind.READMISSION, Company.member_id, Company.readmission_id, Company.changed_at, Company.uscc), Prefix.MEMBER,
     ),
 }  # fmt: skip
 """All that can wait: a new sort is one more row."""
@@ -148,9 +145,9 @@ def lengths(session: Session, now: datetime) -> dict[str, Length]:
 
 
 def waiting(
-    session: Session, name: str, now: datetime, after: Sequence[Any] | None, limit: int
+    session: Session, name: str, now: datetime, after: Sequence[Any] | None, limit: int, *, reviews: bool
 ) -> list[tuple[Waiting, list[int]]]:
-    """Give a page of a queue, who has waited longest first, each with its place."""
+    """Give a page of a queue, who has waited longest first, each with its place; and to who reviews members whom each looks like."""
     queue = QUEUES[name]
     rows = queue.select(_lapsed(now)).subquery()
     number, label, since = rows.c
@@ -160,7 +157,15 @@ def waiting(
     query = select(number, label, since).where(*conditions).order_by(since, number).limit(limit)
     found = session.execute(query).all()
     instants = _recorded(session, [row[2] for row in found])
-    return [(Waiting(queue.subject(number), label, instants[since]), [since, number]) for number, label, since in found]
+    alike = _alike(session, [row[0] for row in found]) if reviews and queue.prefix is Prefix.MEMBER else {}
+    return [
+        (Waiting(written_id(queue.prefix, number), label, instants[since], alike.get(number)), [since, number])
+        for number, label, since in found
+    ]
+
+
+def _alike(session: Session, numbers: Sequence[int]) -> dict[MemberId, list[MemberId]]:
+    return first_look_alikes(session, session.exec(select(Member).where(col(Member.id).in_(numbers))).all())
 
 
 def _lapsed(now: datetime) -> datetime:

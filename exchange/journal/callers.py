@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 from exchange.problems import Forbidden
 
 if TYPE_CHECKING:
-    from exchange.identifiers import KeyId, PersonId
+    from collections.abc import Iterable
+
+    from exchange.identifiers import KeyId, MemberId, PersonId
     from exchange.journal.commands import Command
     from exchange.journal.events import NewEvent
-    from exchange.journal.work import Needs, UnitOfWork
+    from exchange.journal.work import Need, Needs, UnitOfWork
 
 SYSTEM_ROLE = "system"
 
@@ -44,6 +46,11 @@ class Caller:
         """Refuse who is not for such commands. Raises Forbidden."""
         if self.role not in command.allowed:
             raise Forbidden(f"The role {self.role} does not do this.")
+
+    def dealing_needs(self, work: UnitOfWork, members: Iterable[MemberId]) -> list[Need]:
+        """Say what must be at hand to judge whether this caller may act in a deal between these members, which are at hand."""
+        del work, members
+        return []
 
     def told(self, work: UnitOfWork, command: Command, event: NewEvent) -> NewEvent:
         """Give the event of what was decided, with what there is to tell of this caller; or refuse it after all."""

@@ -27,8 +27,10 @@ from exchange.problems import Conflict, Fault, Invalid
 from exchange.texts import NAME_LIMIT, PARAGRAPH_LIMIT, REFERENCE_LIMIT, text_faults
 
 RECORD_LIMIT: Final = 10**15
-_CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_RIGHT: Final = re.compile(r"([a-z]+)(?::([0-9]{4}-[0-9]{2}-[0-9]{2}))?", re.ASCII)
+CODE_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+RIGHT_PATTERN: Final = f"({'|'.join(RightKind)})(?::([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}))?"
+_CODE: Final = re.compile(CODE_PATTERN, re.ASCII)
+_RIGHT: Final = re.compile(RIGHT_PATTERN, re.ASCII)
 
 
 class ProductFieldsWrong(Invalid):

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
-from sqlalchemy import case, func, union
+from sqlalchemy import case, column, func, union, values
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from exchange.access.tables import Person
+from exchange.columns import TEXT_TYPE
 from exchange.identifiers import MemberId, PersonId
 from exchange.journal.queries import Moment
-from exchange.members.names import LOOK, TERM_LENGTH, folded
+from exchange.members.names import LOOK, TERM_LENGTH, folded, looks
 from exchange.members.states import ADMITTED, MemberState
 from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm, PersonalDatum, PersonalFact
 from exchange.problems import unseen
@@ -87,11 +88,11 @@ def find_member(session: Session, member_id: MemberId, company: str | None) -> M
 def look_alikes(session: Session, member: Member) -> Sequence[MemberId]:
     """List members of other companies whose names, now or once, look like this one's, now or once: the oldest first, 20 at most."""
     term, number = col(MemberTerm.term), col(MemberTerm.member_id)
-    looks = select(term).where(number == member.id, term >= LOOK, term <= LOOK + LAST_CHARACTER)
+    kept = select(term).where(number == member.id, term >= LOOK, term <= LOOK + LAST_CHARACTER)
     # One by one, so that each reads no more than is shown, however many go by the same name.
     alike = {
         one
-        for look in session.exec(looks).all()
+        for look in session.exec(kept).all()
         for one in session.exec(select(number).where(term == look).order_by(number).limit(ALIKE_SHOWN))
     }
     others = select(col(Member.id)).where(col(Member.id).in_(alike), Member.uscc != member.uscc)
@@ -104,6 +105,31 @@ def show_member(
     """Give a member, and to who reviews it which others it looks like. Raises NotFound."""
     member = find_member(session, member_id, company)
     return member, look_alikes(session, member) if reviews else None
+
+
+def first_look_alikes(session: Session, members: Sequence[Member]) -> dict[MemberId, list[MemberId]]:
+    """Give for each of these members the oldest of another company that each of its present names looks like: by one query."""
+    looks_of = {member.id: looks(member.legal_name, member.short_name) for member in members}
+    pairs = sorted({(look, member.uscc) for member in members for look in looks_of[member.id]})
+    if not pairs:
+        return {}
+    asked = values(column("look", TEXT_TYPE), column("uscc", TEXT_TYPE), name="asked").data(pairs).cte()
+    term, number = col(MemberTerm.term), col(MemberTerm.member_id)
+    # Each walks along the index no further than to the first, however many go by the same name: a range of one look, since
+    # an equal look leaves the order to the numbers alone, and PostgreSQL might walk through all of these instead.
+    first = (
+        sa_select(number)
+        .join(Member, col(Member.id) == number)
+        .where(term >= asked.c.look, term <= asked.c.look, col(Member.uscc) != asked.c.uscc)
+        .order_by(term, number)
+        .limit(1)
+        .scalar_subquery()
+    )
+    found = {(look, uscc): one for look, uscc, one in session.execute(sa_select(asked.c.look, asked.c.uscc, first))}
+    return {
+        member.id: sorted({one for look in looks_of[member.id] if (one := found[look, member.uscc]) is not None})
+        for member in members
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +159,14 @@ def list_members(
     if after is not None:
         query = query.where(col(Member.id) > after)
     return session.exec(query).all()
+
+
+def show_members(
+    session: Session, company: str | None, after: int | None, limit: int, which: MemberFilter, *, reviews: bool
+) -> tuple[Sequence[Member], dict[MemberId, list[MemberId]] | None]:
+    """List members as `list_members` does, and to who reviews them which others each looks like first."""
+    members = list_members(session, company, after, limit, which)
+    return members, first_look_alikes(session, members) if reviews else None
 
 
 def _named(part: str) -> SelectOfScalar[MemberId]:

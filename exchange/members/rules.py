@@ -13,12 +13,13 @@ from exchange.identifiers import SHA256_RULE, USCC_RULE, is_sha256, is_uscc
 from exchange.members.states import NEXT, MemberState, MemberStep
 from exchange.members.tables import MemberFact, MemberHistory, MemberRole
 from exchange.problems import Conflict, Fault, Invalid
-from exchange.texts import NAME_LIMIT, text_faults
+from exchange.texts import ADDRESS_LIMIT, NAME_LIMIT, text_faults
 
-ADDRESS_LIMIT: Final = 200
 EVIDENCE_LIMIT: Final = 20
-_REGION: Final = re.compile(r"[1-9][0-9]{5}", re.ASCII)
-_INDUSTRY: Final = re.compile(r"[A-T](?:[0-9]{2,4})?", re.ASCII)
+REGION_PATTERN: Final = "[1-9][0-9]{5}"
+INDUSTRY_PATTERN: Final = "[A-T](?:[0-9]{2,4})?"
+_REGION: Final = re.compile(REGION_PATTERN, re.ASCII)
+_INDUSTRY: Final = re.compile(INDUSTRY_PATTERN, re.ASCII)
 
 
 class MemberFieldsWrong(Invalid):

@@ -101,6 +101,7 @@ def _listing_needed(
     listing = _offered(work, listing_id)
     sides = _sides(listing, buyer_id or own_member_id(work))
     yield _sides_needed(listing, sides)
+    yield work.caller.dealing_needs(work, sides)
     if day is not None and day < work.today:
         yield [
             *history_needed(work, sides, day),
@@ -202,10 +203,12 @@ class TakeListing(Command):
         """Ask for the listing and both parties, and whether the order is known."""
         yield from _offer_needed(work, self.listing_id)
         listing, buyer_id = _offered(work, self.listing_id), own_member_id(work)
-        parties = _sides_needed(listing, _sides(listing, buyer_id))
+        sides = _sides(listing, buyer_id)
+        parties = _sides_needed(listing, sides)
         if listing and buyer_id and self.contract_number:
             parties.append(Need(Contract, self._key(listing.owner_id, buyer_id, self.contract_number)))
         yield parties
+        yield work.caller.dealing_needs(work, sides)
 
     def _key(self, seller_id: MemberId, buyer_id: MemberId, number: str) -> ContractKey:
         sha256 = order_hash(
@@ -414,6 +417,7 @@ class _TradeStepCommand(Command):
             *(Need(Proposal, number) for number in proposals),
             *(self._counting_needed(trade) if self.counts else []),
         ]
+        yield work.caller.dealing_needs(work, (trade.buyer_id, trade.seller_id))
         if self.counts:
             day = trade.effective_on or work.today
             listing = work.find(Listing, trade.listing_id)
