@@ -267,6 +267,7 @@ def test_the_queue_of_the_leader_refuses_nothing_that_another_has_taken(
             leader.journal._queue.bound = 10
             async with head_held(postgres_url):
                 first = asyncio.create_task(leader.journal.do(a_key(1)))
+                await asyncio.sleep(0.05)  # it is under way, and what comes now waits
                 waiting = [asyncio.create_task(leader.journal.do(a_key(n))) for n in range(2, 12)]
                 await asyncio.sleep(0.05)
                 with pytest.raises(Overloaded):

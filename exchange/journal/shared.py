@@ -77,6 +77,7 @@ class SharedStore:
         await asyncio.gather(*filter(None, self._serving))
         if self._held is not None:
             os.close(self._held)
+        self._server = self._held = None
         self._hang_up()
         await self._own.close()
 
