@@ -28,11 +28,15 @@ NEXT: Final[dict[str, tuple[str, ...]]] = {
 }
 """By operation, operations that take what it answers as `id` for theirs; not all of them, but those that lead on."""
 
+DECIDES: Final = {"approve_termination": 202}
+"""What decides on a proposal, and the status of an answer that is one: where the other status says that it is done, nothing is left to decide."""
 
-def links_of(operation: str) -> dict[str, Any]:
-    """Give the `links` of an operation's answers, with their key; nothing where nothing follows."""
+
+def links_of(operation: str, status: int) -> dict[str, Any]:
+    """Give the `links` of an operation's answers of a status, with their key; nothing where nothing follows."""
     links = {
         following: {"operationId": following, "parameters": {"id": "$response.body#/id"}}
         for following in NEXT.get(operation, ())
+        if DECIDES.get(following, status) == status
     }
     return {"links": links} if links else {}
