@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
+from itertools import count
 from typing import Any, Final
 
 from doors import OPERATIONS, WRITES, Door, Wish, amounts, listed, trd
@@ -32,6 +34,7 @@ GIVEN: Final[dict[str, dict[str, Any]]] = {
 REJECTION: Final = {"decision": "reject", "reason": "The contract is missing."}
 """What becomes of a filing that the other party has not confirmed."""
 ASKED: Final = {"show_statement": {"from": "2026-03-01", "to": "2026-03-31"}}
+"""What a step asks for."""
 
 
 def body_of(operation: str) -> Any:
@@ -42,12 +45,21 @@ def body_of(operation: str) -> Any:
     return deepcopy(GIVEN.get(operation, said["content"]["application/json"]["example"]))
 
 
+def is_staffs(operation: str, *, staff: bool) -> bool:
+    """Tell whether an operator takes a step: always where no member may, and where both may if it shall."""
+    roles = ACCESS[operation].roles
+    return Role.OPERATOR in roles and (staff or Role.MEMBER not in roles)
+
+
 class Cast:
     """The people of a story, found by what they own."""
 
     def __init__(self, door: Door) -> None:
         self.door = door
-        self._assessor: str | None = None
+        self.numbers = count(1)
+        self.assessor = door.of(door.place.a_member(roles=("service_org",)))
+        self.strangers = {5: door.of(door.place.a_member()), 11: door.auditor}
+        """Who takes which steps of a story, though they may not be theirs."""
 
     def seen(self, id_: str) -> tuple[dict[str, Any], dict[str, str]]:
         """Give what an operator is shown of a thing, and the header that names it as it stands now; nothing where nothing shows it."""
@@ -68,11 +80,11 @@ class Cast:
             return [shown[side]["uscc"] for side in sides]
         return [shown[name] for name in ("uscc", "principal_uscc") if name in shown]
 
-    def key(self, operation: str, id_: str) -> str:
-        """Give a key with which this step of this thing may be taken: its company's where members do it, else an operator's."""
+    def key(self, operation: str, id_: str, *, staff: bool = False) -> str:
+        """Give a key with which this step of this thing may be taken: its company's where members do it, unless staff shall and may."""
         if operation in SECOND:
             return self.door.second_operator
-        if Role.MEMBER not in ACCESS[operation].roles:
+        if is_staffs(operation, staff=staff):
             return self.door.operator
         if operation == "record_assessment":
             return self.assessor
@@ -80,13 +92,6 @@ class Cast:
         if not owners:
             return self.door.operator
         return self.door.token(Role.MEMBER, "Zhang", owners[-1 if operation in OTHER else 0])
-
-    @property
-    def assessor(self) -> str:
-        """Give a service organisation's key."""
-        if self._assessor is None:
-            self._assessor = self.door.of(self.door.place.a_member(roles=("service_org",)))
-        return self._assessor
 
     def headers(self, operation: str, id_: str) -> dict[str, str]:
         """Give `If-Match` for a step that reads it: the thing as it stands."""
@@ -107,15 +112,26 @@ def confirmed_filing(door: Door) -> Wish:
     return Wish(f"/v1/trades/{trd(sale.id)}/confirmation", {}, door.of(sale.buyer))
 
 
-def terminated_by_the_exchange(door: Door) -> Wish:
-    """Terminate a trade as an operator."""
-    wish = WRITES["terminate_trade"](door)
-    return Wish(wish.path, wish.body, door.operator, 200)
-
-
 BEFORE: Final[dict[tuple[str, str], Callable[[Door], Wish]]] = {
     ("create_trade", "confirm_trade"): negotiated,
     ("create_trade", "cancel_trade"): negotiated,
     ("confirm_trade", "review_filing"): confirmed_filing,
 }
 """What comes before a step, where the operation's own good request leads elsewhere."""
+
+
+def beginning(door: Door, operation: str, drawn: dict[str, Any]) -> Wish:
+    """Give a good request of an operation, of that kind of which what was drawn is; only staff says as of which day."""
+    wish = WRITES[operation]
+    if drawn.get("mode") == "negotiated":
+        wish = negotiated
+    if operation == "confirm_trade" and drawn.get("external_ref") is None:
+        wish = confirmed_filing
+    made = wish(door)
+    return replace(made, by=door.operator) if drawn.get("effective_on") and is_staffs(operation, staff=True) else made
+
+
+def continuation(cast: Cast, operation: str, id_: str, drawn: dict[str, Any]) -> tuple[str, Any]:
+    """Give key and body of a step of a thing, of that kind of which what was drawn is."""
+    by = cast.key(operation, id_, staff=bool(drawn.get("effective_on")))
+    return by, REJECTION if drawn.get("decision") == "reject" else body_of(operation)
