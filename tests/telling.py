@@ -117,30 +117,39 @@ def machine(schema: schemathesis.BaseSchema, cast: Cast, told: Told) -> type[Any
     return Story
 
 
-def tell(
-    schema: schemathesis.BaseSchema, cast: Cast, told: Told, stories: int, steps: int, *, one_of: int, which: int
-) -> None:
-    """Tell stories from each beginning, or from one of so many; where it is each, until each link was accepted, ten times as many at most."""
+def tell(schema: schemathesis.BaseSchema, cast: Cast, told: Told, limits: settings, *, one_of: int, which: int) -> None:
+    """Tell stories from each beginning, or from one of so many."""
     story = machine(schema, cast, told)
     transitions = story._transitions.operations
     told.links |= {link.full_name for one in transitions.values() for link in one.outgoing}
     assert story._root_labels == {label for label, one in transitions.items() if one.outgoing}
-    thorough = one_of == 1
-    limits = settings(
+    _from(story, sorted(story._root_labels)[which::one_of], limits)
+
+
+def tell_more(schema: schemathesis.BaseSchema, cast: Cast, told: Told, limits: settings, rounds: int) -> None:
+    """Tell more stories from the beginnings whose links never led to what was accepted."""
+    story = machine(schema, cast, told)
+    for _ in range(rounds):
+        _from(story, sorted({link.partition(" -> ")[0] for link in told.never_accepted}), limits)
+
+
+def limits_of(stories: int, steps: int, *, derandomize: bool) -> settings:
+    """Say how many stories are told from a beginning, and how long they are."""
+    return settings(
         max_examples=stories,
         stateful_step_count=steps,
-        derandomize=not thorough,
+        derandomize=derandomize,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    beginnings = sorted(story._root_labels)[which::one_of]
-    for _ in range(10):
-        for first in beginnings:
-            story.first = first
-            story.run(settings=limits)
-        beginnings = sorted({link.partition(" -> ")[0] for link in told.never_accepted}) if thorough else []
+
+
+def _from(story: type[Any], beginnings: list[str], limits: settings) -> None:
+    for first in beginnings:
+        story.first = first
+        story.run(settings=limits)
 
 
 def equip(step: StepInput, number: int, cast: Cast) -> None:
@@ -150,8 +159,8 @@ def equip(step: StepInput, number: int, cast: Cast) -> None:
     """
     case = step.case
     operation, drawn = name_of(case), case.body if isinstance(case.body, dict) else {}
+    cast.door.place.now = datetime.now(UTC)
     if step.transition is None:
-        cast.door.place.now = datetime.now(UTC)
         wish = beginning(cast.door, operation, drawn)
         by, body = wish.by, wish.body
         if found := re.search("[a-z]{3}_[0-9]{12}", wish.path):

@@ -22,7 +22,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.hooks import unregister
 from serving import a_secret, served
 from stories import Cast
-from telling import Told, tell
+from telling import Told, limits_of, tell, tell_more
 
 from exchange.access.tables import Role
 from exchange.api.summary import known_at
@@ -135,7 +135,7 @@ def config(url: str, who: str, secret: str | None, database: int) -> schemathesi
     return schemathesis.Config.from_dict(said)
 
 
-def told_of(url: str, place: Door, database: int) -> Told:
+def told_of(url: str, door: Door, database: int) -> Told:
     """Tell stories along the links of the document to a server."""
     said = {
         "base-url": url,
@@ -145,11 +145,14 @@ def told_of(url: str, place: Door, database: int) -> Told:
         "phases": {"stateful": {"inference": {"algorithms": []}}},
     }
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=schemathesis.Config.from_dict(said))
-    told = Told()
+    door.place.now = datetime.now(UTC)
+    told, cast = Told(), Cast(door)
     if THOROUGH:
-        tell(schema, Cast(place), told, stories=max(1, EXAMPLES // 2), steps=12, one_of=1, which=0)
+        tell(schema, cast, told, limits_of(max(2, EXAMPLES // 2), 12, derandomize=False), one_of=1, which=0)
+        # The first story of each run is the simplest, always the same.
+        tell_more(schema, cast, told, limits_of(6, 6, derandomize=False), rounds=10)
     else:
-        tell(schema, Cast(place), told, stories=1, steps=6, one_of=DATABASES, which=database)
+        tell(schema, cast, told, limits_of(1, 6, derandomize=True), one_of=DATABASES, which=database)
     return told
 
 
