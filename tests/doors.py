@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
@@ -335,7 +335,7 @@ def _change(door: Door) -> Wish:
         "region_code": "430103",
         "group_parent_uscc": a_uscc(78),
         "leaves_group": False,
-        "effective_on": "2026-03-02",
+        "effective_on": f"{door.place.today}",
     }
     return Wish(f"/v1/members/{mbr(door.place.a_member().id)}/change", body, door.operator)
 
@@ -402,7 +402,7 @@ def _take(door: Door) -> Wish:
 def _file(door: Door) -> Wish:
     buyer, offer = door.place.a_member(), door.place.a_listing()
     body = terms(offer) | {
-        "effective_on": "2026-03-02",
+        "effective_on": f"{door.place.today}",
         "evidence": [a_sha256("contract")],
         "external_ref": "SO-1",
         "buyer_id": mbr(buyer.id),
@@ -411,7 +411,10 @@ def _file(door: Door) -> Wish:
 
 
 def _auction(door: Door) -> Wish:
-    body = terms(door.place.a_listing()) | {"buyer_id": mbr(door.place.a_member().id), "effective_on": "2026-03-02"}
+    body = terms(door.place.a_listing()) | {
+        "buyer_id": mbr(door.place.a_member().id),
+        "effective_on": f"{door.place.today}",
+    }
     return Wish("/v1/auctions", body, door.operator, 201)
 
 
@@ -433,7 +436,7 @@ def _cancel(door: Door) -> Wish:
 def _review(door: Door) -> Wish:
     sale = door.place.a_trade(TradeState.FILED)
     door.place.do(ConfirmTrade(sale.id), sale.buyer.by)
-    body = REASON | {"decision": "approve", "received_on": "2026-03-02"}
+    body = REASON | {"decision": "approve", "received_on": f"{door.place.today}"}
     return Wish(f"/v1/trades/{trd(sale.id)}/review", body, door.operator)
 
 
@@ -509,7 +512,11 @@ def _member_data(what: str) -> Callable[[Door], Wish]:
 
 def _grant(door: Door) -> Wish:
     agent = door.place.a_member(roles=("service_org",))
-    body = {"agent_id": mbr(agent.id), "steps": ["products", "trades.take"], "ends_on": "2026-12-31"}
+    body = {
+        "agent_id": mbr(agent.id),
+        "steps": ["products", "trades.take"],
+        "ends_on": f"{door.place.today + timedelta(days=300)}",
+    }
     return Wish("/v1/mandates", body, door.of(door.place.a_member()), 201)
 
 

@@ -1,17 +1,18 @@
-"""What the document promises, tried by Schemathesis on the real server: every role, all of its checks, and its links."""
+"""What the document promises, tried by Schemathesis on the real server: every role, all of its checks, and stories along its links."""
 
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
 import schemathesis
-from doors import OPERATIONS, application, listed, terms, version
+from doors import OPERATIONS, Door, application, listed, opened, terms, version
 from exchanges import Exchange, Party, a_sha256, a_uscc
 from filled import live
 from hypothesis import settings
@@ -20,6 +21,8 @@ from schemathesis.core.parameters import ParameterLocation
 from schemathesis.engine import events, from_schema
 from schemathesis.hooks import unregister
 from serving import a_secret, served
+from stories import Cast
+from telling import Told, limits_of, tell, tell_more
 
 from exchange.access.tables import Role
 from exchange.api.summary import known_at
@@ -30,12 +33,10 @@ from exchange.texts import REFERENCE_LIMIT, text_fault
 THOROUGH: Final = settings.get_current_profile_name() == "fuzz"
 """`make fuzz`: every operation for every role on both databases, other cases each time; else each operation for one of them in turn."""
 EXAMPLES: Final = int(os.environ.get("EXCHANGE_SCHEMA_EXAMPLES", "10"))
-"""How many cases are drawn for an operation, and how many stories are told, where it is thorough."""
+"""How many cases are drawn for an operation, and half as many stories are told from each beginning, where it is thorough."""
 
 NOBODY: Final = "nobody"
 WHO: Final = (*Role, NOBODY)
-WRITERS: Final = frozenset({Role.OPERATOR, Role.MEMBER})
-"""Who can begin a story."""
 DATABASES: Final = 2
 
 ACTING_FOR: Final = "Exchange-Acting-For"
@@ -111,7 +112,7 @@ def completed(who: str, numbers: Iterator[int], openings: dict[str, Callable[[in
 
 
 def config(url: str, who: str, secret: str | None, database: int) -> schemathesis.Config:
-    """Say what is tried: good and bad cases, systematic ones, drawn ones, and stories along the links."""
+    """Say what is tried: good and bad cases, systematic ones and drawn ones. Stories along the links are told by themselves."""
     said: dict[str, Any] = {
         "base-url": url,
         "checks": CHECKS,
@@ -122,9 +123,7 @@ def config(url: str, who: str, secret: str | None, database: int) -> schemathesi
             "no-shrink": True,
             "database": "none",
         },
-        "phases": {
-            "stateful": {"enabled": who in WRITERS, "generation": {"max-examples": 10 * EXAMPLES if THOROUGH else 15}}
-        },
+        "phases": {"stateful": {"enabled": False}},
     }
     if secret is not None:
         said["auth"] = {"openapi": {"key": {"bearer": secret}}}
@@ -134,6 +133,27 @@ def config(url: str, who: str, secret: str | None, database: int) -> schemathesi
         off = {"coverage": {"enabled": False}, "fuzzing": {"enabled": False}}
         said["operations"] = [{"include-operation-id": others, "phases": off}]
     return schemathesis.Config.from_dict(said)
+
+
+def told_of(url: str, door: Door, database: int) -> Told:
+    """Tell stories along the links of the document to a server."""
+    said = {
+        "base-url": url,
+        "checks": CHECKS,
+        "generation": {"mode": "positive", "database": "none"},
+        # The document's own links, and none that might be guessed.
+        "phases": {"stateful": {"inference": {"algorithms": []}}},
+    }
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json", config=schemathesis.Config.from_dict(said))
+    door.place.now = datetime.now(UTC)
+    told, cast = Told(), Cast(door)
+    if THOROUGH:
+        tell(schema, cast, told, limits_of(max(2, EXAMPLES // 2), 12, derandomize=False), one_of=1, which=0)
+        # The first story of each run is the simplest, always the same.
+        tell_more(schema, cast, told, limits_of(6, 6, derandomize=False), rounds=10)
+    else:
+        tell(schema, cast, told, limits_of(1, 6, derandomize=True), one_of=DATABASES, which=database)
+    return told
 
 
 def share(who: str, database: int) -> set[str]:
@@ -171,9 +191,11 @@ def failures(schema: schemathesis.BaseSchema, statuses: Counter[int]) -> Iterato
 
 def test_every_role_gets_what_the_document_promises(database_url: str, tmp_path: Path) -> None:
     database = int(database_url.startswith("postgres"))
-    numbers, statuses, found = count(1), Counter[int](), []
-    with Exchange.at(database_url) as place:
+    numbers, statuses, found = count(1), {who: Counter[int]() for who in WHO}, []
+    with opened(database_url) as door:
+        place = door.place
         live(place)
+        place.now = datetime.now(UTC)
         member = place.a_member()
         first = openings(place, member)
         secrets = {role: a_secret(place, role, role, member.uscc if role is Role.MEMBER else None) for role in Role}
@@ -184,13 +206,21 @@ def test_every_role_gets_what_the_document_promises(database_url: str, tmp_path:
                     f"{server.url}/openapi.json", config=config(server.url, who, secret, database)
                 )
                 with completed(who, numbers, first):
-                    found += [f"{who}: {one}" for one in failures(schema, statuses)]
+                    found += [f"{who}: {one}" for one in failures(schema, statuses[who])]
                 headers = {"Authorization": f"Bearer {secret}"}
                 answer = httpx.get(f"{server.url}/v1/members", headers=headers)
                 assert answer.status_code == (401 if secret is None else 200), "its key has been revoked meanwhile"
+            told = told_of(server.url, door, database)
         assert_sound(place)
 
-    sys.stdout.write(f"{statuses.total()} cases; by status: {dict(sorted(statuses.items()))}\n")
+    seen = sum([*statuses.values(), told.statuses], Counter[int]())
+    sys.stdout.write(f"{seen.total()} cases; by status: {dict(sorted(seen.items()))}\n")
+    sys.stdout.write(f"by role: { {who: counted.total() for who, counted in statuses.items()} }\n")
+    sys.stdout.write("".join(f"{line}\n" for line in told.lines()))
+    found += told.failures
     assert not found, "\n\n".join(found)
-    assert not {status for status in statuses if status >= 500}
-    assert {200, 201, 400, 401, 403, 404, 409, 415, 422} <= set(statuses)
+    assert not {status for status in seen if status >= 500}
+    assert {200, 201, 400, 401, 403, 404, 409, 415, 422} <= set(seen)
+    assert told.followed.total() > len(told.links) / 4, "the links are hardly followed"
+    assert told.accepted.total() > told.followed.total() / 3, "what follows is hardly accepted"
+    assert not (THOROUGH and told.never_accepted), told.never_accepted

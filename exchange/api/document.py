@@ -159,8 +159,10 @@ def _operation(route: Route, tag: str) -> dict[str, Any]:
         content = {"schema": _reference(route.body), "example": _example(route.body)}
         said["requestBody"] = {"required": route.method == "POST", "content": {"application/json": content}}
         statuses = sorted({route.status, *route.status_by_role.values()})
-        links = links_of(route.operation)
-        good = {status: _good(Done, "Accepted and recorded.", REPLAYED) | links for status in statuses}
+        good = {
+            status: _good(Done, "Accepted and recorded.", REPLAYED) | links_of(route.operation, status)
+            for status in statuses
+        }
         good[200] = _or_rehearsed(good.get(200))
     else:
         parameters += [*([ACTING_FOR_HEADER] if route.mandated else []), *_query_parameters(route.query)]
