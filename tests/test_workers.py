@@ -5,6 +5,8 @@ import os
 import re
 import signal
 import socket
+import stat
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +26,7 @@ from test_stopping import FRESH, KEEPING, Load, answer, connected
 from exchange.access.tables import Role
 from exchange.cli.channels import Channel, Word
 from exchange.cli.serving import CannotListen
-from exchange.cli.supervising import Supervisor, listeners
+from exchange.cli.supervising import NoTemporaryFolder, Supervisor, listeners, supervise
 from exchange.trades.tables import Trade
 
 PATIENCE_S = 60
@@ -319,6 +321,26 @@ def test_a_list_begun_with_one_worker_goes_on_with_another(market: Market, tmp_p
 
 
 @pytest.mark.postgres
+def test_one_worker_writes_for_all_in_a_folder_that_is_its_owners_alone_and_gone_at_the_end(
+    market: Market, tmp_path: Path
+) -> None:
+    url, offer, secret = market
+    with two_workers(url, tmp_path) as server:
+        asyncio.run(Strict(server, offer, secret).during(lambda: None))
+        arguments = Path(f"/proc/{processes(server)[1]}/cmdline").read_bytes().decode().split("\0")
+        folder = Path(arguments[arguments.index("worker") + 4])
+        mode, owner = folder.stat().st_mode, folder.stat().st_uid
+        found = {one.suffix for one in folder.iterdir()}
+        server.process.terminate()
+        server.process.wait(timeout=PATIENCE_S)
+
+    assert (stat.filemode(mode), owner) == ("drwx------", os.getuid())
+    assert found == {".sock", ".lock"}
+    assert not folder.exists()
+    assert len(said(server, "this process runs the batches of all")) == 1
+
+
+@pytest.mark.postgres
 def test_who_is_in_a_hurry_stops_workers_with_a_second_signal_even_as_they_start(
     market: Market, tmp_path: Path
 ) -> None:
@@ -393,6 +415,13 @@ def test_a_stop_that_comes_before_the_workers_are_there_reaches_them(
 
     assert asyncio.run(run())
     assert [one.fileno() for one in opened] == [-1, -1]
+
+
+def test_workers_that_can_share_nothing_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+
+    with pytest.raises(NoTemporaryFolder, match="No such file"):
+        supervise((), {}, has_cursor_secret=True)
 
 
 def test_sqlite_is_served_by_one_process(

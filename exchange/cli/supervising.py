@@ -27,6 +27,7 @@ import orjson
 from exchange.api.figures import Told, lasting, of_worker, together, written
 from exchange.cli.channels import Channel, Word
 from exchange.cli.serving import CannotListen
+from exchange.problems import Unavailable
 from exchange.settings import SettingWrong, variable
 
 LONG_S: Final = 10
@@ -43,6 +44,12 @@ class ServedByOne(SettingWrong):
     """A SQLite file is served by one process."""
 
     remedy = "Leave out --workers and EXCHANGE_WORKERS, or keep the exchange on PostgreSQL."
+
+
+class NoTemporaryFolder(Unavailable):
+    """Workers need a folder for what they share, and none can be made."""
+
+    remedy = "Make /tmp writable, or set TMPDIR to a folder that is; or serve with one worker."
 
 
 def listeners(host: str, port: int, number: int) -> tuple[socket.socket, ...]:
@@ -256,13 +263,19 @@ def _which(worker: Worker) -> dict[str, object]:
 
 
 def supervise(opened: tuple[socket.socket, ...], given: Mapping[str, Any], *, has_cursor_secret: bool) -> bool:
-    """Serve with a worker for each socket until stopped, with settings that stand before the environment; tell whether all could start."""
+    """Serve with a worker for each socket until stopped, with settings that stand before the environment; tell whether all could start.
+
+    Raises NoTemporaryFolder.
+    """
     # Made once for all, so that a list begun with one worker goes on with another.
     secret = None if has_cursor_secret else secrets.token_hex(32)
 
     async def run(shared: str) -> bool:
         return await Supervisor(opened, given, secret, shared).run()
 
-    # For its owner alone, as `tempfile` makes it.
-    with tempfile.TemporaryDirectory(prefix="exchange-") as shared:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="exchange-")  # for its owner alone
+    except OSError as error:
+        raise NoTemporaryFolder(f"{error.strerror}.") from None
+    with folder as shared:
         return asyncio.run(run(shared))
