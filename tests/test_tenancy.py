@@ -44,7 +44,7 @@ READS = {route.operation: route for _, routes in GROUPS for route in routes if i
 PERIOD = "from=2026-03-01&to=2026-12-31"
 UNLIMITED = {
     "desk.py": "its roles see all",
-    "summary.py": "sums of all, to roles that see all",
+    "replica.py": "sums of all, to roles that see all, here or from a replica",
     "doors.py": "who asks is not known yet",
     "following.py": "how far the journal has come is everybody's to know",
     "health.py": "the same",

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -37,8 +38,11 @@ from exchange.journal.journal import Journal
 from exchange.journal.queue import Overloaded
 from exchange.problems import Forbidden, Malformed, TooOften, Unauthenticated
 from exchange.strict_json import parsed
+from exchange.tenancy import read_for
 
 B = TypeVar("B", bound=Body)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CALLER_CACHE_S: Final = 1.0
 """So long a read may take a revoked key for live."""
@@ -105,6 +109,18 @@ def office(request: Request) -> Office:
     """Give what the routes work with."""
     found: Office = request.app.state.office
     return found
+
+
+async def seen_by(
+    request: Request,
+    caller: KeyHolder,
+    query: Callable[Concatenate[Session, P], T],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run a query on one snapshot of what the caller may see."""
+    return await read_for(office(request).database, caller.uscc, query, *args, **kwargs)
 
 
 async def authenticated(request: Request, access: Access, cache_s: float = CALLER_CACHE_S) -> KeyHolder:

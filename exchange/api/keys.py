@@ -14,13 +14,12 @@ from exchange.access.queries import KeyLine, list_keys
 from exchange.access.tables import Role, Scope
 from exchange.api.access import BOTH
 from exchange.api.bodies import Body
-from exchange.api.doors import Read, Route, Write, office, respond
+from exchange.api.doors import Read, Route, Write, office, respond, seen_by
 from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import USCC_EXAMPLE, Day, Name, Nothing, Uscc, example
 from exchange.clock import instant_text
 from exchange.identifiers import KeyId, Prefix, written_id
 from exchange.journal.commands import CREATED
-from exchange.tenancy import read_for
 
 ROTATION_REMEDY: Final = "The secret was in the first answer only. Where it is lost, revoke this key and make another with a new Idempotency-Key."
 
@@ -110,9 +109,7 @@ def shape_key(line: KeyLine, today: date) -> KeyShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> KeyList:
     place = after(request, caller, asked)
-    rows = await read_for(
-        office(request).database, caller.uscc, list_keys, place[0] if place else None, asked.limit + 1
-    )
+    rows = await seen_by(request, caller, list_keys, place[0] if place else None, asked.limit + 1)
     page, following = cut(request, caller, asked, rows, lambda line: [line.key.id])
     today = office(request).today()
     return KeyList(data=[shape_key(line, today) for line in page], next=following)

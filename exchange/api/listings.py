@@ -10,7 +10,7 @@ from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
 from exchange.agents.steps import LISTING_STEPS
 from exchange.api.bodies import Body
-from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.doors import Read, Route, Write, office, path_id, seen_by
 from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.products import VersionShape, shape_version
 from exchange.api.shapes import Day, MoneyBody, MoneyShape, Nothing, ReasonedOn, example, fen, id_type, money_of
@@ -21,7 +21,6 @@ from exchange.listings.rules import OfferFields
 from exchange.listings.states import ListingState
 from exchange.listings.tables import PriceModel, ProductKind, Sector, Visibility
 from exchange.members.states import MemberState
-from exchange.tenancy import read_for
 
 
 class NewListing(Body):
@@ -117,9 +116,9 @@ def shape_listing(offer: Offer, today: date) -> ListingShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> ListingList:
     place = after(request, caller, asked)
-    rows = await read_for(
-        office(request).database,
-        caller.uscc,
+    rows = await seen_by(
+        request,
+        caller,
         list_offers,
         place[0] if place else None,
         asked.limit + 1,
@@ -135,7 +134,7 @@ async def _list(request: Request, caller: KeyHolder, asked: ListingFilter) -> Li
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> ListingShape:
     number = ListingId(path_id(request, Prefix.LISTING))
-    offer = await read_for(office(request).database, caller.uscc, find_offer, number)
+    offer = await seen_by(request, caller, find_offer, number)
     return shape_listing(offer, office(request).today())
 
 

@@ -13,12 +13,11 @@ from exchange.agents.queries import find_mandate, list_mandates
 from exchange.agents.rules import in_force
 from exchange.agents.tables import Mandate, MandateState, MandateStep
 from exchange.api.bodies import Body
-from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.doors import Read, Route, Write, office, path_id, seen_by
 from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import Day, Nothing, Reasoned, example, id_type
 from exchange.identifiers import MandateId, MemberId, Prefix, written_id
 from exchange.journal.commands import CREATED
-from exchange.tenancy import read_for
 
 AgentId = id_type(Prefix.MEMBER)
 
@@ -77,16 +76,14 @@ def _shape(mandate: Mandate, today: date) -> MandateShape:
 
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> MandateList:
     place, today = after(request, caller, asked), office(request).today()
-    rows = await read_for(
-        office(request).database, caller.uscc, list_mandates, caller.uscc, place[0] if place else None, asked.limit + 1
-    )
+    rows = await seen_by(request, caller, list_mandates, caller.uscc, place[0] if place else None, asked.limit + 1)
     page, following = cut(request, caller, asked, rows, lambda mandate: [mandate.id])
     return MandateList(data=[_shape(mandate, today) for mandate in page], next=following)
 
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MandateShape:
     number = MandateId(path_id(request, Prefix.MANDATE))
-    found = await read_for(office(request).database, caller.uscc, find_mandate, number)
+    found = await seen_by(request, caller, find_mandate, number)
     return _shape(found, office(request).today())
 
 

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY, Role
 from exchange.api.bodies import Body, wants
-from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.doors import Read, Route, Write, path_id, seen_by
 from exchange.api.lists import Page, PageShape, after, cursor, cut
 from exchange.api.shapes import (
     USCC_EXAMPLE,
@@ -37,7 +37,6 @@ from exchange.members.queries import MemberFilter, show_member, show_members
 from exchange.members.rules import CORRECTABLE, INDUSTRY_PATTERN, REGION_PATTERN, CompanyFields
 from exchange.members.states import MemberState
 from exchange.members.tables import Member, MemberRole
-from exchange.tenancy import read_for
 from exchange.trades.queries import Balances, StatementLine, statement
 
 APPLICATION_EXAMPLE: Final = {
@@ -231,9 +230,9 @@ def reviews(caller: KeyHolder) -> bool:
 
 async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> MemberList:
     place = after(request, caller, asked)
-    rows, alike = await read_for(
-        office(request).database,
-        caller.uscc,
+    rows, alike = await seen_by(
+        request,
+        caller,
         show_members,
         caller.uscc,
         place[0] if place else None,
@@ -250,9 +249,9 @@ async def _list(request: Request, caller: KeyHolder, asked: MemberQuery) -> Memb
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> MemberShape:
     number = path_id(request, Prefix.MEMBER)
-    member, alike = await read_for(
-        office(request).database,
-        caller.uscc,
+    member, alike = await seen_by(
+        request,
+        caller,
         show_member,
         MemberId(number),
         caller.uscc,
@@ -266,9 +265,9 @@ async def _statement(request: Request, caller: KeyHolder, asked: StatementQuery)
     if wants(request, CSV_TYPE):
         return await statement_sheet(request, caller, number, asked.from_, asked.to)
     place = after(request, caller, asked)
-    found = await read_for(
-        office(request).database,
-        caller.uscc,
+    found = await seen_by(
+        request,
+        caller,
         statement,
         number,
         asked.from_,

@@ -9,7 +9,7 @@ from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY
 from exchange.agents.steps import PRODUCT_STEPS
 from exchange.api.bodies import Body
-from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.doors import Read, Route, Write, path_id, seen_by
 from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import SHA256_EXAMPLE, Day, Name, Nothing, Paragraph, Reference, Sha256, example, patterned
 from exchange.identifiers import Prefix, ProductId, VersionId, written_id
@@ -29,7 +29,6 @@ from exchange.listings.tables import (
     UpdateFrequency,
 )
 from exchange.members.tables import Member
-from exchange.tenancy import read_for
 
 
 class NewProduct(Body):
@@ -148,9 +147,7 @@ def _row(product: DataProduct, owner: Member) -> dict[str, object]:
 
 async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList:
     place = after(request, caller, asked)
-    rows = await read_for(
-        office(request).database, caller.uscc, list_products, caller.uscc, place[0] if place else None, asked.limit + 1
-    )
+    rows = await seen_by(request, caller, list_products, caller.uscc, place[0] if place else None, asked.limit + 1)
     page, following = cut(request, caller, asked, rows, lambda row: [row[0].id])
     return ProductList(
         data=[ProductRow.model_validate(_row(product, owner)) for product, owner in page],
@@ -160,7 +157,7 @@ async def _list(request: Request, caller: KeyHolder, asked: Page) -> ProductList
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> ProductShape:
     number = ProductId(path_id(request, Prefix.PRODUCT))
-    found = await read_for(office(request).database, caller.uscc, find_product, number, caller.uscc)
+    found = await seen_by(request, caller, find_product, number, caller.uscc)
     described = [shape_version(version) for version in found.versions]
     return ProductShape.model_validate(_row(found.product, found.owner) | {"described": described})
 

@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from exchange.access.callers import KeyHolder
-from exchange.api.doors import office
+from exchange.api.doors import seen_by
 from exchange.identifiers import MemberId, Prefix, written_id
 from exchange.money import Money, yuan_decimal
-from exchange.tenancy import read_for
 from exchange.trades.queries import Balances, Statement, StatementLine, statement
 
 CSV_TYPE: Final = "text/csv"
@@ -51,9 +50,7 @@ async def statement_sheet(
     """Answer with a whole period as CSV, opening and closing balances in lines of their own. Raises NotFound, PeriodWrong."""
 
     async def read(place: list[Any] | None) -> Statement:
-        return await read_for(
-            office(request).database, caller.uscc, statement, member_id, since, until, place, PAGE, company=caller.uscc
-        )
+        return await seen_by(request, caller, statement, member_id, since, until, place, PAGE, company=caller.uscc)
 
     first = await read(None)
 

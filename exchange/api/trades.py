@@ -9,7 +9,7 @@ from exchange.access.callers import KeyHolder
 from exchange.access.tables import EVERYBODY, Role
 from exchange.agents.steps import TRADE_STEPS
 from exchange.api.bodies import Body, QueryWrong
-from exchange.api.doors import Read, Route, Write, office, path_id
+from exchange.api.doors import Read, Route, Write, path_id, seen_by
 from exchange.api.lists import Page, PageShape, after, cut
 from exchange.api.shapes import (
     SHA256_EXAMPLE,
@@ -35,7 +35,6 @@ from exchange.listings.tables import ProductKind, Sector
 from exchange.members.tables import Member
 from exchange.money import Price
 from exchange.problems import Fault
-from exchange.tenancy import read_for
 from exchange.trades import commands, rules
 from exchange.trades.queries import Deal, TradeFilter, find_trade, list_trades
 from exchange.trades.rules import Terms
@@ -358,9 +357,9 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
     if caller.uscc is None and asked.side is not None:
         raise QueryWrong("You stand on no side.", Fault("/side", "must be left out by all but members"))
     place = after(request, caller, asked)
-    rows = await read_for(
-        office(request).database,
-        caller.uscc,
+    rows = await seen_by(
+        request,
+        caller,
         list_trades,
         caller.uscc,
         place[0] if place else None,
@@ -376,7 +375,7 @@ async def _list(request: Request, caller: KeyHolder, asked: TradeQuery) -> Trade
 
 async def _show(request: Request, caller: KeyHolder, _: Nothing) -> TradeShape:
     number = TradeId(path_id(request, Prefix.TRADE))
-    return shape_trade(await read_for(office(request).database, caller.uscc, find_trade, number), caller)
+    return shape_trade(await seen_by(request, caller, find_trade, number), caller)
 
 
 def _step(path: str, operation: str, summary: str, command: Any, status: int = 200) -> Write[Any]:
