@@ -258,6 +258,40 @@ def test_where_there_is_no_folder_each_runs_its_own(a_key: Wish, postgres_url: s
     asyncio.run(run())
 
 
+def test_where_no_socket_can_be_made_each_runs_its_own(
+    a_key: Wish, postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / ("so long a name that no socket has one " * 5)
+    folder.mkdir()
+
+    async def run() -> None:
+        async with processes(postgres_url, folder, 1) as (one,):
+            positions = []
+            for number in range(3):
+                positions.append((await one.journal.do(a_key(number))).position)
+                if number:
+                    one.store._alone_until = 0.0  # as if it had been long enough
+
+            assert positions == [3, 4, 5]
+            assert one.wrote
+
+    asyncio.run(run())
+    assert len([line for line in caplog.messages if "does not answer" in line]) == 2
+
+
+def test_a_dry_run_is_decided_where_it_is_asked(a_key: Wish, postgres_url: str, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with processes(postgres_url, tmp_path, 2) as (leader, other):
+            await leader.journal.do(a_key(1))
+            told = await other.journal.rehearse([a_key(1), a_key(2), a_key(3, hashed=1)])
+
+            assert told.position == 3
+            assert [getattr(one, "replayed", None) for one in told.outcomes] == [True, False, None]
+            assert not other.wrote
+
+    asyncio.run(run())
+
+
 def test_the_queue_of_the_leader_refuses_nothing_that_another_has_taken(
     a_key: Wish, postgres_url: str, tmp_path: Path
 ) -> None:
