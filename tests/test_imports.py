@@ -1233,7 +1233,9 @@ def test_an_import_that_is_interrupted_ends_after_what_it_has_sent(sqlite_line: 
     assert before < reached < before + count
     assert interrupted.returncode == 130
     rows = told(reached - before, 0, 0).rstrip(".")
-    assert said == f"exchange: Interrupted after {rows}. Import the file again: it goes on from there.\n"
+    # Where it takes long, what was imported was told before.
+    last = said.splitlines()[-1]
+    assert last == f"exchange: Interrupted after {rows}. Import the file again: it goes on from there."
     assert earlier.read_text(encoding="utf-8") == "of an earlier import"
     assert told(before + count - reached, reached - before, 0) in sqlite_line.done("import", "members", path)
 
