@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import asyncpg
@@ -16,7 +17,7 @@ from tampering import PAST_GUARDS, drop_guards
 
 from exchange.columns import Told
 from exchange.database import Database, connect_sqlite
-from exchange.journal.invariants import all_equal, none_of
+from exchange.journal.invariants import Invariant, all_equal, none_of
 from exchange.journal.replay import FOLLOWS, replay
 from exchange.journal.schema import schema_of
 from exchange.journal.tables import Batch, Event, PartyEvent
@@ -337,6 +338,29 @@ def test_the_invariants_hold_over_days_months_and_years(database_url: str) -> No
     assert days_counted == ["2026-03-02", "2026-03-03", "2026-03-31", "2026-04-01", "2027-01-01"]
     assert [finding for finding in findings if finding.offending] == []
     assert [finding.checked for finding in findings if finding.number == "7"] == [3 + 2]
+
+
+def test_eight_times_the_trades_are_checked_in_about_eight_times_the_steps(sqlite_url: str) -> None:
+    def steps(session: Session, one: Invariant) -> int:
+        counted = count()
+        driver = session.connection().connection.driver_connection
+        assert driver is not None
+        driver.set_progress_handler(lambda: next(counted) < 0, 100)
+        one.find(session)
+        return next(counted)
+
+    with Exchange.at(sqlite_url) as exchange:
+        sale = exchange.a_taken_listing()
+
+        def taken(number: int) -> dict[str, int]:
+            for _ in range(number):
+                exchange.a_taken_listing(sale.buyer, sale.offer)
+            return {one.number: exchange.read(steps, one) for one in INVARIANTS}
+
+        few, many = taken(49), taken(350)
+
+    assert {number: many[number] / few[number] for number in few if many[number] > 10 * (few[number] + 10)} == {}
+    assert many["12b"] > 50
 
 
 def test_an_exchange_that_has_not_begun_holds_too(database_url: str) -> None:

@@ -95,14 +95,15 @@ def _batches_cover_positions(session: Session) -> tuple[int, list[str]]:
 
 
 def events_in_order(session: Session) -> Iterator[tuple[Event, dict[str, Any], datetime]]:
-    """Walk through all events: each with its leaf read and the instant of its batch."""
-    query = (
-        select(Event, Batch.recorded_at)
-        .join(Batch, (col(Event.position) >= col(Batch.first)) & (col(Event.position) <= col(Batch.last)))
-        .order_by(col(Event.position))
-    )
-    for event, recorded_at in session.exec(query.execution_options(yield_per=CHUNK)):
-        yield event, orjson.loads(event.leaf), recorded_at
+    """Walk through all events that lie in a batch: each with its leaf read and the instant of its batch."""
+    # Side by side, for to join them by a range looks at every later batch for each event.
+    batches = iter(session.exec(select(Batch).order_by(col(Batch.first)).execution_options(yield_per=CHUNK)))
+    batch = next(batches, None)
+    for event in session.exec(select(Event).order_by(col(Event.position)).execution_options(yield_per=CHUNK)):
+        while batch is not None and batch.last < event.position:
+            batch = next(batches, None)
+        if batch is not None and batch.first <= event.position:
+            yield event, orjson.loads(event.leaf), batch.recorded_at
 
 
 def _events_are_whole(session: Session) -> tuple[int, list[str]]:
