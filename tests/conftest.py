@@ -13,6 +13,7 @@ import pytest
 import structlog
 from cluster import REMEDY, Cluster, binaries, cluster
 from doors import Door, opened
+from exchanges import Exchange
 from hypothesis import HealthCheck, Phase, settings
 from serving import ISSUED
 
@@ -122,6 +123,13 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """A fresh exchange on each database in turn."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture
+def stored(database_url: str) -> Iterator[Exchange]:
+    """An exchange on a database of its own: each test runs on both sorts."""
+    with Exchange.at(database_url) as made:
+        yield made
 
 
 @pytest.fixture

@@ -79,12 +79,6 @@ def exchange() -> Iterator[Exchange]:
         yield made
 
 
-@pytest.fixture
-def stored(database_url: str) -> Iterator[Exchange]:
-    with Exchange.at(database_url) as made:
-        yield made
-
-
 @pytest.fixture(params=[1, 2, journal_batch.AT_ONCE])
 def at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Let what so many commands insert be written before the next are decided."""

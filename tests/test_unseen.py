@@ -37,12 +37,6 @@ def place() -> Iterator[Exchange]:
         yield made
 
 
-@pytest.fixture
-def stored(database_url: str) -> Iterator[Exchange]:
-    with Exchange.at(database_url) as made:
-        yield made
-
-
 def kinds(outcomes: list[Any]) -> list[type]:
     return [type(outcome) for outcome in outcomes]
 
