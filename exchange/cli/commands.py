@@ -149,10 +149,10 @@ def serve(
     from exchange.cli.serving import listener
     from exchange.cli.supervising import ServedByOne, listeners, supervise
 
-    alone = chosen.workers == 1
-    if not alone and Database(chosen.database_url.get_secret_value()).path is not None:
+    alone, database = chosen.workers == 1, Database(chosen.database_url.get_secret_value())
+    if not alone and database.path is not None:
         raise ServedByOne("--workers is above 1.")
-    replica_of(chosen, Database(chosen.database_url.get_secret_value()))
+    replica_of(chosen, database)
 
     async def look() -> None:
         async with desk():
