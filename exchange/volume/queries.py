@@ -4,13 +4,14 @@ Up to a day: the months before, and the days of its own month. As known at a pas
 days of the month of recording, then the entries of that one day up to the position. What is not kept by day is read from the entries.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, Text, case, cast, func, literal, literal_column, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, Text, case, cast, func, literal, literal_column, union_all
 from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
@@ -73,13 +74,16 @@ _CUBE: Final[Any] = (
     + case((col(VolumeEntry.related), literal_column("'related'")), else_=literal_column("'unrelated'"))
 )
 ENTRY_COLUMN: Final[dict[Dimension, Any]] = {
+    # CAST: PostgreSQL takes no bare constant for a text.
+    Dimension.TOTAL: literal_column("CAST('' AS TEXT)"),
     Dimension.VENUE: col(VolumeEntry.venue),
+    Dimension.RELATED: case((col(VolumeEntry.related), literal_column("CAST('related' AS TEXT)"))),
     Dimension.CUBE: _CUBE,
     Dimension.BUYER: col(VolumeEntry.buyer_id),
     Dimension.SELLER: col(VolumeEntry.seller_id),
     Dimension.PRODUCT: col(VolumeEntry.product_id),
 }
-"""Where an entry says what a rollup is kept by."""
+"""Where an entry says what a rollup is kept by; null where it is none of that dimension's."""
 
 
 Volumes = dict[tuple[Dimension, str], Volume]
@@ -120,11 +124,7 @@ class _Asked:
     @property
     def before(self) -> list[date]:
         """Give for each day the first of the months that are not summed as a whole: its own, or, at a month's end, the next."""
-        # Nothing counts on a day that had not come when it was recorded: by then, today's month is whole.
-        today, end = self.recorded_on, last_day(self.recorded_on)
-        return [
-            next_month(min(day, end)) if day == last_day(day) or day >= today else month_of(day) for day in self.days
-        ]
+        return [next_month(day) if day in {last_day(day), self.recorded_on} else month_of(day) for day in self.days]
 
     @property
     def recording(self) -> date:
@@ -145,20 +145,33 @@ def volumes(
 
     The dimensions are all kept by day, or all are not.
     """
-    ordered = tuple(sorted(set(days)))
+    # Nothing counts on a day that had not come when it was recorded: what was known then of later days is what was known of that one.
+    reached = {day: min(day, moment.recorded_on) for day in days}
     known_at = None if moment.last else moment.position
-    asked = _Asked(ordered, tuple(dimensions), value, measure, moment.recorded_on, known_at)
-    before = asked.before
-    sums: dict[date, Volumes] = {day: {} for day in ordered}
+    asked = _Asked(
+        tuple(sorted(set(reached.values()))), tuple(dimensions), value, measure, moment.recorded_on, known_at
+    )
+    flows: dict[int, Volumes] = defaultdict(dict)
+    parts: dict[int, Volumes] = defaultdict(dict)
     for whole, place, dimension, found, *figure in session.execute(_sums(asked)):
         gross, taken_back, net, trades = map(int, figure)
-        volume = Volume(Money(gross), Money(taken_back), Money(net), trades)
-        key = Dimension(dimension), found
-        for day, start in zip(ordered[place:], before[place:], strict=True):
-            # The days of a month are for the days within it; in a later one's sum that month is whole.
-            if whole or start == before[place]:
-                sums[day][key] = sums[day].get(key, NOTHING) + volume
-    return sums
+        into = flows if whole else parts
+        into[place][Dimension(dimension), found] = Volume(Money(gross), Money(taken_back), Money(net), trades)
+    sums: dict[date, Volumes] = {}
+    flow: Volumes = {}
+    part: Volumes = {}
+    month = None
+    for place, (day, start) in enumerate(zip(asked.days, asked.before, strict=True)):
+        flow = _added(flow, flows[place])
+        # The days of a month are for the days within it; in a later one's sum that month is whole.
+        part = _added(part if start == month else {}, parts[place])
+        month = start
+        sums[day] = _added(flow, part)
+    return {day: sums[on] for day, on in reached.items()}
+
+
+def _added(volumes: Volumes, others: Volumes) -> Volumes:
+    return volumes | {key: volumes.get(key, NOTHING) + volume for key, volume in others.items()}
 
 
 def cumulative(session: Session, moment: Moment, question: Question) -> dict[str, Volume]:
@@ -198,7 +211,7 @@ def _sums(asked: _Asked) -> Select[Any]:
     """Sum what is asked. It is the same all day for what is known by now, and to make it takes longer than to run it."""
     rows = union_all(*_sources(asked)).subquery()
     keys = (rows.c.whole, rows.c.place, rows.c.dimension, rows.c.value)
-    figures = (func.sum(rows.c[name]) for name in ("gross", "reversed", "net_excluding_vat", "trades"))
+    figures = (func.sum(rows.c[name]) for name in _FIGURES)
     return sa_select(*keys, *figures).group_by(*keys)
 
 
@@ -214,13 +227,12 @@ def _sources(asked: _Asked) -> Iterator[Select[Any]]:
             yield from _days_of_month(asked, month, day)
         else:
             yield from _entries_of_month(asked, month, day)
-    if asked.past:
-        since = asked.recording
-        if asked.dimensions[0] in DAILY:
-            since = asked.recorded_on
-            yield from _days_of_recording(asked)
+    if asked.past and asked.dimensions[0] in DAILY:
+        yield from _days_of_recording(asked)
+        yield from _day_of_moment(asked)
+    elif asked.past:
         for dimension in asked.dimensions:
-            yield _entries_recorded(asked, dimension, since)
+            yield _entries_of_recording(asked, dimension)
 
 
 def _parts(asked: _Asked) -> list[tuple[date, date]]:
@@ -271,41 +283,69 @@ def _entries_of_month(asked: _Asked, month: date, day: date) -> Iterator[Select[
         yield _entries(asked, dimension, _PART).where(*conditions)
 
 
-def _entries_recorded(asked: _Asked, dimension: Dimension, since: date) -> Select[Any]:
-    """Select the entries recorded from a day on, up to the moment."""
-    positions = (first_position_on(since), asked.known_at)
-    query = _entries(asked, dimension, _WHOLE).where(
-        col(VolumeEntry.effective_on) <= asked.days[-1], col(VolumeEntry.position).between(*positions)
-    )
+def _day_of_moment(asked: _Asked) -> Iterator[Select[Any]]:
+    """Select what the entries of the moment's own day come to: they are read once, for all dimensions."""
+    columns = [cast(ENTRY_COLUMN[dimension], Text).label(dimension) for dimension in asked.dimensions]
+    read = sa_select(_day_place(asked, VolumeEntry), *columns, *_moved()).where(*_recorded(asked, asked.recorded_on))
+    entries = read.subquery()
+    keys = [entries.c.place, *(entries.c[dimension] for dimension in asked.dimensions)]
+    sums = [cast(func.sum(entries.c[name]), BigInteger).label(name) for name in _FIGURES]
+    day = sa_select(*keys, *sums).group_by(*keys).cte()
+    for dimension in asked.dimensions:
+        value = day.c[dimension]
+        figures = [day.c[name] for name in _FIGURES]
+        yield sa_select(_WHOLE, day.c.place, _named(dimension), value.label("value"), *figures).where(
+            value.is_not(None)
+        )
+
+
+def _entries_of_recording(asked: _Asked, dimension: Dimension) -> Select[Any]:
+    """Select the entries recorded from the beginning of the moment's month up to the moment."""
+    recorded = _recorded(asked, asked.recording)
+    query = _entries(asked, dimension, _WHOLE).where(*recorded)
     if asked.value is None or dimension is Dimension.PRODUCT:
         return query
     # Each movement is an event of its parties, who have their events in order.
     return query.join(PartyEvent, col(PartyEvent.position) == VolumeEntry.position).where(
-        col(PartyEvent.member_id) == int(asked.value), col(PartyEvent.position).between(*positions)
+        col(PartyEvent.member_id) == int(asked.value),
+        col(PartyEvent.position).between(first_position_on(asked.recording), asked.known_at),
     )
 
 
+def _recorded(asked: _Asked, since: date) -> list[ColumnElement[bool]]:
+    return [
+        col(VolumeEntry.measure) == asked.measure,
+        col(VolumeEntry.effective_on) <= asked.days[-1],
+        col(VolumeEntry.position).between(first_position_on(since), asked.known_at),
+    ]
+
+
 def _entries(asked: _Asked, dimension: Dimension, whole: Any) -> Select[Any]:
-    counted = col(VolumeEntry.movement) == Movement.COUNTED
-    gross = col(VolumeEntry.gross)
-    # CAST: PostgreSQL takes no bare constant for a text.
-    constant: Any = literal_column(f"CAST('{'related' if dimension is Dimension.RELATED else ''}' AS TEXT)")
-    column = ENTRY_COLUMN.get(dimension, constant)
+    column = ENTRY_COLUMN[dimension]
     conditions = [col(VolumeEntry.measure) == asked.measure]
-    if dimension is Dimension.RELATED:
-        conditions.append(col(VolumeEntry.related).is_(True))
     if asked.value is not None:
         conditions.append(column == int(asked.value))
-    return sa_select(
-        whole,
-        _day_place(asked, VolumeEntry),
-        literal_column(f"CAST('{dimension}' AS TEXT)").label("dimension"),
-        cast(column, Text).label("value"),
+    place = _day_place(asked, VolumeEntry)
+    return sa_select(whole, place, _named(dimension), cast(column, Text).label("value"), *_moved()).where(*conditions)
+
+
+_FIGURES: Final = ("gross", "reversed", "net_excluding_vat", "trades")
+
+
+def _moved() -> list[Any]:
+    """Give the figures of an entry, as rollups have them."""
+    counted = col(VolumeEntry.movement) == Movement.COUNTED
+    gross = col(VolumeEntry.gross)
+    return [
         case((counted, gross), else_=0).label("gross"),
         case((counted, 0), else_=-gross).label("reversed"),
         col(VolumeEntry.net_excluding_vat),
         case((counted, 1), else_=-1).label("trades"),
-    ).where(*conditions)
+    ]
+
+
+def _named(dimension: Dimension) -> Any:
+    return literal_column(f"CAST('{dimension}' AS TEXT)").label("dimension")
 
 
 _WHOLE: Final[Any] = literal(1).label("whole")
