@@ -32,11 +32,10 @@ from exchange.api.shapes import (
 from exchange.identifiers import ListingId, MemberId, Prefix, TradeId, written_id
 from exchange.journal.commands import Command
 from exchange.listings.tables import ProductKind, Sector
-from exchange.members.tables import Member
 from exchange.money import Price
 from exchange.problems import Fault
 from exchange.trades import commands, rules
-from exchange.trades.queries import Deal, TradeFilter, find_trade, list_trades
+from exchange.trades.queries import Deal, Party, TradeFilter, find_trade, list_trades
 from exchange.trades.rules import Terms
 from exchange.trades.states import TradeState
 from exchange.trades.tables import Side, TradeMode, Venue
@@ -313,7 +312,7 @@ def _terminate(body: ReasonedOn, number: int, caller: KeyHolder) -> Command:
     return commands.ProposeTermination(TradeId(number), body.reason)
 
 
-def _party(member: Member) -> PartyShape:
+def _party(member: Party) -> PartyShape:
     return PartyShape(id=written_id(Prefix.MEMBER, member.id), uscc=member.uscc, legal_name=member.legal_name)
 
 

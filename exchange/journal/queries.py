@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ScalarSelect
+from sqlalchemy import BigInteger, Date, ScalarSelect, Subquery, bindparam, func
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from exchange.clock import business_day, first_instant
@@ -52,8 +53,11 @@ class Moment:
 
 def present(session: Session) -> Moment:
     """Give the last committed position."""
-    batch = session.exec(select(Batch).order_by(col(Batch.last).desc()).limit(1)).one()
-    return Moment(batch.last, batch.recorded_at, last=True)
+    position, recorded_at = session.execute(_LAST_BATCH).one()
+    return Moment(position, recorded_at, last=True)
+
+
+_LAST_BATCH: Final = sa_select(col(Batch.last), col(Batch.recorded_at)).order_by(col(Batch.last).desc()).limit(1)
 
 
 def first_position_on(day: date) -> ScalarSelect[Any]:
@@ -81,6 +85,24 @@ def moment_at(session: Session, known_at: int | datetime | None) -> Moment:
         )
     position = batch.last if isinstance(known_at, datetime) else known_at
     return Moment(position, batch.recorded_at, last=position == now.position)
+
+
+AS_OF: Final = bindparam("as_of", type_=Date())
+KNOWN_AT: Final = bindparam("known_at", type_=BigInteger())
+"""What is given to a statement that is made once: a business day, and a position."""
+
+
+def holding(key: Any, value: Any, *conditions: Any) -> Subquery:
+    """Select rows (key, value): what the lines of a history said AS_OF a day, as KNOWN_AT a position.
+
+    A line holds from its day until that of one that was recorded after it: of those from then or before, the one recorded last.
+    """
+    line = key.class_
+    order = (line.position.desc(), line.number.desc())
+    place = func.row_number().over(partition_by=key, order_by=order).label("place")
+    begun = [line.effective_on <= AS_OF, line.position <= KNOWN_AT]
+    lines = sa_select(key.label("key"), value.label("value"), place).where(*conditions, *begun).subquery()
+    return sa_select(lines.c.key, lines.c.value).where(lines.c.place == 1).subquery()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, func, or_
+from sqlalchemy import select as sa_select
 from sqlmodel import Session, col, select
 
 from exchange.identifiers import ListingId, ProductId, VersionId
-from exchange.journal.queries import Moment
+from exchange.journal.queries import AS_OF, holding
 from exchange.listings.states import OFFERED, ListingState
 from exchange.listings.tables import (
     Assessment,
@@ -25,37 +25,20 @@ from exchange.members.queries import first_ids, memberships
 from exchange.members.tables import Member
 from exchange.problems import unseen
 
-
-def listed_count(session: Session, moment: Moment, as_of: date) -> int:
-    """Count the listings for sale on a day by state and term, as known at a moment."""
-    offered = or_(col(Listing.expires_on).is_(None), col(Listing.expires_on) >= as_of)
-    if moment.knows_all_by(as_of):
-        return session.exec(select(func.count()).where(Listing.state == ListingState.LISTED, offered)).one()
-    lines = (
-        select(
-            ListingHistory.listing_id,
-            ListingHistory.state,
-            func.row_number()
-            .over(
-                partition_by=col(ListingHistory.listing_id),
-                order_by=(col(ListingHistory.position).desc(), col(ListingHistory.number).desc()),
-            )
-            .label("place"),
-        )
-        .where(col(ListingHistory.effective_on) <= as_of, col(ListingHistory.position) <= moment.position)
-        .subquery()
-    )
-    query = (
-        select(func.count())
-        .select_from(lines)
-        .join(Listing, col(Listing.id) == lines.c.listing_id)
-        .where(
-            lines.c.place == 1,
-            lines.c.state == ListingState.LISTED,
-            offered,
-        )
-    )
-    return session.exec(query).one()
+_offered: Final = (
+    sa_select(func.count())
+    .select_from(Listing)
+    .where(or_(col(Listing.expires_on).is_(None), col(Listing.expires_on) >= AS_OF))
+)
+LISTED_NOW: Final = _offered.where(col(Listing.state) == ListingState.LISTED).scalar_subquery()
+"""How many listings are for sale by their state, and AS_OF a day by their term."""
+_states: Final = holding(col(ListingHistory.listing_id), col(ListingHistory.state))
+LISTED_THEN: Final = (
+    _offered.join(_states, _states.c.key == col(Listing.id))
+    .where(_states.c.value == ListingState.LISTED)
+    .scalar_subquery()
+)
+"""How many were by both, AS_OF a day, as KNOWN_AT a position."""
 
 
 @dataclass(frozen=True, slots=True)

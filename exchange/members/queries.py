@@ -13,7 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from exchange.access.tables import Person
 from exchange.columns import TEXT_TYPE
 from exchange.identifiers import MemberId, PersonId
-from exchange.journal.queries import Moment
+from exchange.journal.queries import AS_OF, KNOWN_AT, Moment, holding
 from exchange.members.names import LOOK, TERM_LENGTH, folded, looks
 from exchange.members.states import ADMITTED, MemberState
 from exchange.members.tables import Member, MemberFact, MemberHistory, MemberTerm, PersonalDatum, PersonalFact
@@ -25,11 +25,28 @@ ALIKE_SHOWN: Final = 20
 """So many members of like names are shown at most."""
 
 
-def active_count(session: Session, moment: Moment, as_of: date) -> int:
-    """Count the members active on a day, as known at a moment."""
-    if moment.knows_all_by(as_of):
-        return session.exec(select(func.count()).where(Member.state == MemberState.ACTIVE)).one()
-    return active_counts(session, moment, [as_of])[as_of]
+ACTIVE_NOW: Final = sa_select(func.count()).where(col(Member.state) == MemberState.ACTIVE).scalar_subquery()
+"""How many members are active."""
+_states: Final = holding(
+    col(MemberHistory.member_id), col(MemberHistory.value), col(MemberHistory.fact) == MemberFact.STATE
+)
+ACTIVE_THEN: Final = sa_select(func.count()).where(_states.c.value == MemberState.ACTIVE).scalar_subquery()
+"""How many were, AS_OF a day, as KNOWN_AT a position."""
+
+_companies: Final = sa_select(func.count(func.distinct(col(Member.uscc))))
+EVER_ADMITTED_NOW: Final = _companies.where(col(Member.state).in_(ADMITTED)).scalar_subquery()
+"""How many companies, by code, were ever admitted."""
+EVER_ADMITTED_THEN: Final = (
+    _companies.join(MemberHistory, col(MemberHistory.member_id) == Member.id)
+    .where(
+        col(MemberHistory.fact) == MemberFact.STATE,
+        col(MemberHistory.value) == MemberState.ACTIVE,
+        col(MemberHistory.effective_on) <= AS_OF,
+        col(MemberHistory.position) <= KNOWN_AT,
+    )
+    .scalar_subquery()
+)
+"""How many had been, AS_OF a day, as KNOWN_AT a position."""
 
 
 def active_counts(session: Session, moment: Moment, days: Sequence[date]) -> dict[date, int]:
@@ -55,23 +72,6 @@ def active_counts(session: Session, moment: Moment, days: Sequence[date]) -> dic
         day: sum(members for since, until, members in found if since <= day and (until is None or until > day))
         for day in days
     }
-
-
-def ever_admitted_count(session: Session, moment: Moment, as_of: date) -> int:
-    """Count the companies, by code, that were admitted by a day, as known at a moment."""
-    if moment.knows_all_by(as_of):
-        return session.exec(select(func.count(func.distinct(Member.uscc))).where(col(Member.state).in_(ADMITTED))).one()
-    query = (
-        select(func.count(func.distinct(Member.uscc)))
-        .join(MemberHistory, col(MemberHistory.member_id) == Member.id)
-        .where(
-            MemberHistory.fact == MemberFact.STATE,
-            MemberHistory.value == MemberState.ACTIVE,
-            col(MemberHistory.effective_on) <= as_of,
-            col(MemberHistory.position) <= moment.position,
-        )
-    )
-    return session.exec(query).one()
 
 
 def find_member(session: Session, member_id: MemberId, company: str | None) -> Member:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
 
+from sqlalchemy import select as sa_select
 from sqlmodel import Session
 
 from exchange.clock import FIRST_BUSINESS_DAY, instant_text
-from exchange.journal.queries import Moment, moment_at
-from exchange.listings.queries import listed_count
-from exchange.members.queries import active_count, active_counts, ever_admitted_count
+from exchange.journal.queries import AS_OF, KNOWN_AT, Moment, moment_at
+from exchange.listings.queries import LISTED_NOW, LISTED_THEN
+from exchange.members.queries import ACTIVE_NOW, ACTIVE_THEN, EVER_ADMITTED_NOW, EVER_ADMITTED_THEN, active_counts
 from exchange.money import Money, growth
 from exchange.problems import Fault, Invalid
 from exchange.volume.queries import NOTHING, Volume, first_month, volumes
@@ -91,6 +92,10 @@ def summary(
     year, month = _period(day, year_of, year_before), _period(day, month_of, month_before)
     found = volumes(session, moment, {*year, *month}, (Dimension.TOTAL, Dimension.VENUE, Dimension.RELATED))
 
+    counts = _COUNTS_NOW if moment.knows_all_by(day) else _COUNTS_THEN
+    given = {AS_OF.key: day, KNOWN_AT.key: moment.position}
+    members_active, members_ever_admitted, listings_listed = session.execute(counts, given).one()
+
     def net(dimension: Dimension, value: str) -> Money:
         return found[day].get((dimension, value), NOTHING).net
 
@@ -101,9 +106,9 @@ def summary(
     return Summary(
         as_of=day,
         moment=moment,
-        members_active=active_count(session, moment, day),
-        members_ever_admitted=ever_admitted_count(session, moment, day),
-        listings_listed=listed_count(session, moment, day),
+        members_active=members_active,
+        members_ever_admitted=members_ever_admitted,
+        listings_listed=listings_listed,
         contracted=found[day].get(_TOTAL, NOTHING),
         on_exchange=net(Dimension.VENUE, "on_exchange"),
         off_exchange_filed=net(Dimension.VENUE, "off_exchange_filed"),
@@ -113,6 +118,8 @@ def summary(
     )
 
 
+_COUNTS_NOW: Final = sa_select(ACTIVE_NOW, EVER_ADMITTED_NOW, LISTED_NOW)
+_COUNTS_THEN: Final = sa_select(ACTIVE_THEN, EVER_ADMITTED_THEN, LISTED_THEN)
 _TOTAL: Final = (Dimension.TOTAL, "")
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import ColumnElement, case, func
+from sqlalchemy import ColumnElement, RowMapping, Select, case, func
+from sqlalchemy import select as sa_select
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -38,29 +39,42 @@ SIDES: Final[dict[Side, tuple[Any, Any, Any]]] = {
 """Where a trade holds a side's membership, the other side's, and the side's own reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deal:
+class Party(NamedTuple):
+    """What a trade says of a party."""
+
+    id: MemberId
+    uscc: str
+    legal_name: str
+
+
+class Deal(NamedTuple):
     """A trade with its parties."""
 
     trade: Trade
-    buyer: Member
-    seller: Member
+    buyer: Party
+    seller: Party
 
 
-def _deals() -> Any:  # a select of three tables
-    return (
-        select(Trade, Buyer, Seller)
-        .join(Buyer, col(Buyer.id) == Trade.buyer_id)
-        .join(Seller, col(Seller.id) == Trade.seller_id)
-    )
+# Not the whole rows: those of two members cost more than the trade.
+_PARTY: Final = ("id", "uscc", "legal_name")
+_DEAL: Final[Any] = (
+    select(Trade, *(getattr(party, name) for party in (Buyer, Seller) for name in _PARTY))
+    .select_from(Trade)
+    .join(Buyer, col(Buyer.id) == Trade.buyer_id)
+    .join(Seller, col(Seller.id) == Trade.seller_id)
+)
+
+
+def _deal(trade: Trade, *parties: Any) -> Deal:
+    return Deal(trade, Party(*parties[: len(_PARTY)]), Party(*parties[len(_PARTY) :]))
 
 
 def find_trade(session: Session, trade_id: TradeId) -> Deal:
     """Give a trade. Raises NotFound."""
-    row = session.exec(_deals().where(Trade.id == trade_id)).one_or_none()
+    row = session.exec(_DEAL.where(Trade.id == trade_id)).one_or_none()
     if row is None:
         raise unseen()
-    return Deal(*row)
+    return _deal(*row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +101,11 @@ def list_trades(session: Session, company: str | None, after: int | None, limit:
     if after is not None:
         conditions.append(col(Trade.id) > after)
     if branches == [[]]:
-        query = _deals().where(*conditions)
+        query = _DEAL.where(*conditions)
     else:
         walks = [select(col(Trade.id)).where(*branch, *conditions) for branch in branches]
-        query = _deals().where(col(Trade.id).in_(first_ids(session, walks, limit)))
-    return [Deal(*row) for row in session.exec(query.order_by(col(Trade.id)).limit(limit))]
+        query = _DEAL.where(col(Trade.id).in_(first_ids(session, walks, limit)))
+    return [_deal(*row) for row in session.exec(query.order_by(col(Trade.id)).limit(limit))]
 
 
 def _asked_for(which: TradeFilter, *, own: bool) -> list[ColumnElement[bool]]:
@@ -213,28 +227,11 @@ def statement(  # noqa: PLR0913 - what to ask
     sales, purchases = (place[1], place[2]) if place else (opening.sales, opening.purchases)
     lines = []
     rows = _movements(session, member_id, since, until, moment, place[3:] if place else None, limit + 1)
-    for entry, deal in rows[:limit]:
-        sells = entry.seller_id == member_id
-        sales += entry.gross if sells else 0
-        purchases += 0 if sells else entry.gross
-        other = deal.buyer if sells else deal.seller
-        lines.append(
-            StatementLine(
-                position=entry.position,
-                number=entry.number,
-                effective_on=entry.effective_on,
-                trade_id=entry.trade_id,
-                contract_number=deal.trade.contract_number,
-                side="sales" if sells else "purchases",
-                movement=entry.movement,
-                own_ref=deal.trade.seller_ref if sells else deal.trade.buyer_ref,
-                counterparty_uscc=other.uscc,
-                counterparty_name=other.legal_name,
-                gross=entry.gross,
-                net_excluding_vat=entry.net_excluding_vat,
-                balance=Money(sales if sells else purchases),
-            )
-        )
+    for side, row in rows[:limit]:
+        sells = side == "sales"
+        sales += row["gross"] if sells else 0
+        purchases += 0 if sells else row["gross"]
+        lines.append(StatementLine(**row, side=side, balance=Money(sales if sells else purchases)))
     last = lines[-1] if len(rows) > limit else None
     return Statement(
         position=moment.position,
@@ -277,7 +274,8 @@ def _movements(  # noqa: PLR0913, PLR0917 - what to ask
     moment: Moment,
     after: Sequence[Any] | None,
     limit: int,
-) -> list[tuple[VolumeEntry, Deal]]:
+) -> list[tuple[str, RowMapping]]:
+    """Give (side, line): a statement's line but for its side and balance."""
     order = (col(VolumeEntry.effective_on), col(VolumeEntry.position), col(VolumeEntry.number))
     conditions: list[ColumnElement[bool]] = [
         order[0] >= since,
@@ -288,21 +286,35 @@ def _movements(  # noqa: PLR0913, PLR0917 - what to ask
         day, position, number = date.fromisoformat(after[0]), after[1], after[2]
         later = (order[1] > position) | ((order[1] == position) & (order[2] > number))
         conditions.append((order[0] > day) | ((order[0] == day) & later))
-    found: list[tuple[VolumeEntry, Deal]] = []
+    found: list[tuple[str, RowMapping]] = []
     # One side at a time, so that each is a walk along its own index.
-    for side in (VolumeEntry.seller_id, VolumeEntry.buyer_id):
-        query: Any = (
-            select(VolumeEntry, Trade, Buyer, Seller)
-            .join(Trade, col(Trade.id) == VolumeEntry.trade_id)
-            .join(Buyer, col(Buyer.id) == VolumeEntry.buyer_id)
-            .join(Seller, col(Seller.id) == VolumeEntry.seller_id)
-            .where(col(side) == member_id, *conditions)
-            .order_by(*order)
-            .limit(limit)
-        )
-        found += [(entry, Deal(trade, buyer, seller)) for entry, trade, buyer, seller in session.exec(query)]
-    found.sort(key=lambda row: (row[0].effective_on, row[0].position, row[0].number))
+    for side, (own_id, lines) in _LINES.items():
+        walk = lines.where(own_id == member_id, *conditions).order_by(*order).limit(limit)
+        found += [(side, line) for line in session.execute(walk).mappings()]
+    found.sort(key=lambda found: tuple(found[1][name] for name in ("effective_on", "position", "number")))
     return found[:limit]
+
+
+def _lines(own_ref: Any, other_id: Any, other: Any) -> Select[Any]:
+    columns = ("position", "number", "effective_on", "trade_id", "movement", "gross", "net_excluding_vat")
+    return (
+        sa_select(
+            *(getattr(VolumeEntry, name) for name in columns),
+            col(Trade.contract_number),
+            own_ref.label("own_ref"),
+            other.uscc.label("counterparty_uscc"),
+            other.legal_name.label("counterparty_name"),
+        )
+        .join(Trade, col(Trade.id) == VolumeEntry.trade_id)
+        .join(other, other.id == other_id)
+    )
+
+
+_LINES: Final = {
+    "sales": (col(VolumeEntry.seller_id), _lines(Trade.seller_ref, VolumeEntry.buyer_id, Buyer)),
+    "purchases": (col(VolumeEntry.buyer_id), _lines(Trade.buyer_ref, VolumeEntry.seller_id, Seller)),
+}
+"""By side, whose entries are asked for, and the lines that are made of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,18 +354,14 @@ class Described:
 def list_importable(session: Session, after: int, limit: int) -> list[Described]:
     """List the trades that can be recorded elsewhere as old ones, the oldest first."""
     query: Any = (
-        _deals()
-        .add_columns(DataProduct.code, ProductVersion.number)
+        _DEAL.add_columns(DataProduct.code, ProductVersion.number)
         .join(DataProduct, col(DataProduct.id) == Trade.product_id)
         .join(ProductVersion, col(ProductVersion.id) == Trade.version_id)
         .where(col(Trade.state).in_(IMPORTABLE), col(Trade.id) > after)
         .order_by(col(Trade.id))
         .limit(limit)
     )
-    return [
-        Described(Deal(trade, buyer, seller), code, number)
-        for trade, buyer, seller, code, number in session.exec(query)
-    ]
+    return [Described(_deal(*deal), code, number) for *deal, code, number in session.exec(query)]
 
 
 ContractName = tuple[str, str, str, str]
