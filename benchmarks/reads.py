@@ -43,6 +43,7 @@ from exchange.access.tables import Role  # noqa: E402
 from exchange.clock import business_day, now  # noqa: E402
 from exchange.database import Database  # noqa: E402
 from exchange.identifiers import MemberId  # noqa: E402
+from exchange.journal.journal import look_less_often  # noqa: E402
 from exchange.journal.queries import moment_at  # noqa: E402
 from exchange.regulator.integrity import INVARIANTS  # noqa: E402
 from exchange.regulator.queries import standings, summary  # noqa: E402
@@ -290,6 +291,8 @@ def measure(url: str, names: Names, times: int) -> dict[str, dict[str, tuple[flo
     """Measure each question over HTTP, where the API has it, and without."""
     day = business_day(now())
     member = MemberId(int(names.member[4:]))
+
+    look_less_often()  # as the server does once it is ready
 
     def direct(session: Session) -> dict[str, tuple[float, float]]:
         asked = questions(session, day, member)

@@ -32,13 +32,7 @@ def parsed(raw: bytes | str) -> Any:
     """Parse JSON strictly. Raises NotJson."""
     text = raw if isinstance(raw, str) else decoded(raw)
     try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_distinct,
-            parse_int=_whole,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        value = _DECODER.decode(text)
     except RecursionError:
         raise NotJson("It is nested too deeply.") from None
     except json.JSONDecodeError as error:
@@ -63,6 +57,11 @@ def _whole(digits: str) -> int:
 
 def _refuse_number(_: str) -> NoReturn:
     raise NotJson("A number is not whole, or not a number at all.")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_distinct, parse_int=_whole, parse_float=_refuse_number, parse_constant=_refuse_number
+)
 
 
 def _deeper(value: Any, limit: int) -> bool:

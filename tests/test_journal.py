@@ -49,7 +49,7 @@ from exchange.journal.journal import DatabaseAway, Defect, Journal, Stopping, co
 from exchange.journal.memory import MemoryStore
 from exchange.journal.opening import open_store
 from exchange.journal.postgres import PostgresStore
-from exchange.journal.queue import Overloaded
+from exchange.journal.queue import SMALL, Overloaded
 from exchange.journal.schema import schema_of
 from exchange.journal.sqlite import SqliteStore
 from exchange.journal.statements import Part
@@ -1037,7 +1037,7 @@ def in_journal(exchange: Exchange, work: Callable[[Journal], Any], limit: int = 
 
 
 def test_all_that_wait_are_committed_together(exchange: Exchange) -> None:
-    jobs = jobs_of(exchange, *["fine"] * 20)
+    jobs = jobs_of(exchange, *["fine"] * SMALL)
     before = len(exchange.batches())
 
     async def work(journal: Journal) -> list[Answer]:
@@ -1045,8 +1045,19 @@ def test_all_that_wait_are_committed_together(exchange: Exchange) -> None:
 
     answers = in_journal(exchange, work)
 
-    assert len({answer.position for answer in answers}) == 20
+    assert len({answer.position for answer in answers}) == SMALL
     assert len(exchange.batches()) == before + 1
+
+
+def test_of_more_that_wait_half_are_committed_together_and_then_the_others(exchange: Exchange) -> None:
+    jobs = jobs_of(exchange, *["fine"] * 64)
+
+    async def work(journal: Journal) -> list[Answer]:
+        return await asyncio.gather(*(journal.do(job) for job in jobs))
+
+    in_journal(exchange, work)
+
+    assert [batch.last - batch.first + 1 for batch in exchange.batches()][-2:] == [32, 32]
 
 
 def test_a_defect_is_told_without_its_detail(exchange: Exchange) -> None:
@@ -1224,14 +1235,14 @@ def test_a_stopped_journal_answers_all_that_wait_and_takes_no_more(exchange: Exc
 
 def test_a_batch_has_at_most_a_thousand_commands(exchange: Exchange) -> None:
     operator = exchange.operator()
-    jobs = [Job((Faulty(f"{n:018}", "fine"),), operator, f"{n}", b"") for n in range(1_500)]
+    jobs = [Job((Faulty(f"{n:018}", "fine"),), operator, f"{n}", b"") for n in range(2_500)]
 
     async def work(journal: Journal) -> list[Answer]:
         return await asyncio.gather(*(journal.do(job) for job in jobs))
 
-    in_journal(exchange, work, limit=2_000)
+    in_journal(exchange, work, limit=3_000)
 
-    assert [batch.last - batch.first + 1 for batch in exchange.batches()][-2:] == [1_000, 500]
+    assert [batch.last - batch.first + 1 for batch in exchange.batches()][-3:] == [1_000, 1_000, 500]
 
 
 # Statements

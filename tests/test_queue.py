@@ -1,12 +1,13 @@
 """The journal's queue: nothing is lost, each caller is served in its order, and one that sends much keeps nobody else waiting."""
 
+import math
 from collections import Counter, defaultdict
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exchange.journal.queue import BATCH_LIMIT, CALLER_LIMIT, RETRY_LIMIT_S, Overloaded, Queue
+from exchange.journal.queue import BATCH_LIMIT, CALLER_LIMIT, RETRY_LIMIT_S, SMALL, Overloaded, Queue
 
 LARGEST = 1_200
 Item = tuple[str, int, int]
@@ -90,15 +91,41 @@ def test_while_others_wait_nobody_is_served_more_than_its_turn_ahead_of_them(cro
 @given(crowd=st.lists(st.tuples(callers, st.just(1), st.integers(1, 800)), min_size=2, max_size=12))
 def test_of_single_commands_a_batch_holds_of_each_caller_its_share(crowd: list[tuple[str, int, int]]) -> None:
     queue = filled(*crowd, limit=10**9)
-    lone = BATCH_LIMIT
-    while queue.waiting:
+    lone, last = BATCH_LIMIT, 0
+    while waiting := queue.waiting:
         before = {caller: line.waiting for caller, line in queue._lines.items()}
         alone = len(before) == 1
+        shares = Counter({caller: min(lone if alone else CALLER_LIMIT, held) for caller, held in before.items()})
 
-        assert commands(queue.take()) == {
-            caller: min(lone if alone else CALLER_LIMIT, held) for caller, held in before.items()
-        }
+        batch = commands(queue.take())
+
+        assert batch <= shares
+        assert batch.total() == min(shares.total(), max(SMALL, math.ceil((waiting + last) / 2)))
+        last = batch.total()
         lone = min(BATCH_LIMIT, 2 * lone) if alone else CALLER_LIMIT
+
+
+@given(callers=st.integers(1, 300), begun=st.integers(1, 300))
+def test_of_those_who_come_again_when_they_are_answered_each_batch_holds_half(callers: int, begun: int) -> None:
+    queue = filled(*((f"member {n}", 1, 1) for n in range(min(callers, begun))))
+    served: list[list[Item]] = [queue.take()]
+    for n in range(min(callers, begun), callers):
+        queue.put(f"member {n}", 1, (f"member {n}", 0, 1))
+    for _ in range(2 * -(-callers // SMALL)):
+        served.append(queue.take())
+        for caller, number, size in served[-2]:
+            queue.put(caller, size, (caller, number + 1, size))
+
+    half = callers // 2
+    assert {len(batch) for batch in served[-4:]} <= ({half, callers - half} if half >= SMALL else {*range(callers + 1)})
+    rounds = [number for batch in served[-2:] for _, number, _ in batch]
+    assert max(rounds) - min(rounds) <= 1
+
+
+def test_few_are_not_divided() -> None:
+    queue = filled(("a", 1, SMALL + 1))
+
+    assert [len(queue.take()) for _ in range(3)] == [SMALL, 1, 0]
 
 
 def test_after_others_have_been_there_who_waits_alone_comes_back_to_whole_batches_step_by_step() -> None:

@@ -11,6 +11,8 @@ T = TypeVar("T")
 
 BATCH_LIMIT: Final = 1_000
 """The most commands in one transaction; a single job of more still goes alone."""
+SMALL: Final = 16
+"""A batch of so many is not made smaller, whatever waits."""
 CALLER_LIMIT: Final = 50
 """The most of one caller in one transaction while others wait, or did a moment ago: what they wait for stays short."""
 WAIT_S: Final = 0.5
@@ -54,6 +56,8 @@ class Queue(Generic[T]):
         """So many may wait as things go; who has less than its share of them waiting is taken beyond it, up to twice as many."""
         self._lines: dict[str, _Line[T]] = {}
         self._turns: deque[_Line[T]] = deque()
+        self._taken = 0
+        """So many commands were in the last batch: its callers are answered now, and come again."""
         self._lone = BATCH_LIMIT
         """So many in one batch of a caller that waits alone: few at first where others came a moment ago, and may come again."""
         self._commands = self._seconds = 0.0
@@ -101,7 +105,7 @@ class Queue(Generic[T]):
         turns = len(self._turns)
         share = self._share(turns)
         batch: list[T] = []
-        rest = BATCH_LIMIT
+        waiting, rest = self.waiting, self._size_limit()
         while self._turns and (turns > 0 or not batch):
             line = self._turns[0]
             if batch and line.jobs[0][0] > rest:
@@ -116,7 +120,16 @@ class Queue(Generic[T]):
                 line.waiting -= size
                 self.waiting -= size
             self._end_turn(line)
+        self._taken = waiting - self.waiting
         return batch
+
+    def _size_limit(self) -> int:
+        """Give half of all that are on their way: while one half is written, the other is answered and asks anew.
+
+        Left alone, the halves grow apart: while a large one is written few are answered, so that a small one follows, for which the door
+        then has no time.
+        """
+        return min(BATCH_LIMIT, max(SMALL, -(-(self.waiting + self._taken) // 2)))
 
     def _share(self, callers: int) -> int:
         if callers > 1:
