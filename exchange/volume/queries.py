@@ -286,7 +286,9 @@ def _entries_of_month(asked: _Asked, month: date, day: date) -> Iterator[Select[
 def _day_of_moment(asked: _Asked) -> Iterator[Select[Any]]:
     """Select what the entries of the moment's own day come to: they are read once, for all dimensions."""
     columns = [cast(ENTRY_COLUMN[dimension], Text).label(dimension) for dimension in asked.dimensions]
-    read = sa_select(_day_place(asked, VolumeEntry), *columns, *_moved()).where(*_recorded(asked, asked.recorded_on))
+    read = sa_select(_day_place(asked, VolumeEntry), *columns, *_moved()).where(
+        col(VolumeEntry.measure) == asked.measure, *_recorded(asked, asked.recorded_on)
+    )
     entries = read.subquery()
     keys = [entries.c.place, *(entries.c[dimension] for dimension in asked.dimensions)]
     sums = [cast(func.sum(entries.c[name]), BigInteger).label(name) for name in _FIGURES]
@@ -314,7 +316,6 @@ def _entries_of_recording(asked: _Asked, dimension: Dimension) -> Select[Any]:
 
 def _recorded(asked: _Asked, since: date) -> list[ColumnElement[bool]]:
     return [
-        col(VolumeEntry.measure) == asked.measure,
         col(VolumeEntry.effective_on) <= asked.days[-1],
         col(VolumeEntry.position).between(first_position_on(since), asked.known_at),
     ]
